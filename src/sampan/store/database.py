@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 _MIGRATIONS: tuple[str, ...] = (
     """
@@ -77,7 +78,7 @@ class Database:
             if self._depth == 0:
                 self._connection.execute("COMMIT")
 
-    def read(self, query: str, parameters: tuple[object, ...] = ()) -> list[tuple[object, ...]]:
+    def read(self, query: str, parameters: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
         """All rows of one SELECT."""
         with self._lock:
             return self._connection.execute(query, parameters).fetchall()

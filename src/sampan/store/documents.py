@@ -51,21 +51,19 @@ class Documents(Generic[T]):
 
     def get(self, id: str) -> T | None:
         rows = self._database.read("SELECT body FROM documents WHERE kind = ? AND id = ?", (self._kind, id))
-        return self._decoder.decode(rows[0][0]) if rows else None  # type: ignore[arg-type]
+        return self._decoder.decode(rows[0][0]) if rows else None
 
     def named(self, name: str) -> tuple[str, T] | None:
         """The (id, document) that has this name."""
         rows = self._database.read("SELECT id, body FROM documents WHERE kind = ? AND name = ?", (self._kind, name))
-        return (str(rows[0][0]), self._decoder.decode(rows[0][1])) if rows else None  # type: ignore[arg-type]
+        return (str(rows[0][0]), self._decoder.decode(rows[0][1])) if rows else None
 
     def all(self) -> list[tuple[str, T]]:
         """Every (id, document), in id order."""
         rows = self._database.read("SELECT id, body FROM documents WHERE kind = ? ORDER BY id", (self._kind,))
-        return [(str(id), self._decoder.decode(body)) for id, body in rows]  # type: ignore[arg-type]
+        return [(str(id), self._decoder.decode(body)) for id, body in rows]
 
     def delete(self, id: str) -> bool:
         """True when there was one."""
         with self._database.transaction() as connection:
-            return connection.execute(
-                "DELETE FROM documents WHERE kind = ? AND id = ?", (self._kind, id)
-            ).rowcount > 0
+            return connection.execute("DELETE FROM documents WHERE kind = ? AND id = ?", (self._kind, id)).rowcount > 0

@@ -92,4 +92,4 @@ class EventLog:
         rows = self._database.read(
             "SELECT body FROM events WHERE time >= ? AND time <= ? ORDER BY seq", (since, until or 2**63 - 1)
         )
-        return [msgspec.json.decode(body, type=Event) for (body,) in rows]  # type: ignore[arg-type]
+        return [msgspec.json.decode(body, type=Event) for (body,) in rows]
