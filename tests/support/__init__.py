@@ -1,1 +1,1 @@
-"""What the tests share: a daemon of their own, images made from the host's busybox, and a look at what is left behind."""
+"""What the tests share: a daemon of their own, images made from the host's busybox, a look at what is left."""

@@ -1,0 +1,48 @@
+#!/bin/bash
+# test.sh: installs what the tests need and passes them. Run as root on Debian (12+) or Ubuntu (24.04+); safe to run again.
+#   test.sh            everything, as CI does
+#   test.sh ARGS...    only pytest, with these arguments
+set -euo pipefail
+cd "$(dirname "$(readlink -f "$0")")"
+[[ $(id -u) == 0 ]] || { echo "test.sh: must run as root: sudo ./test.sh" >&2; exit 1; }
+export DEBIAN_FRONTEND=noninteractive
+
+# The engine's own parts and the tests' tools: nft and ip to look at what the engine did, busybox for images.
+packages=(crun runc conmon libnftables1 catatonit python3 python3-venv procps ca-certificates
+  busybox-static nftables iproute2 iptables curl git)
+missing=()
+for package in "${packages[@]}"; do
+  [[ $(dpkg-query -W -f '${Status}' "$package" 2>/dev/null) == "install ok installed" ]] || missing+=("$package")
+done
+if ((${#missing[@]})); then
+  apt-get update -qq
+  apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+fi
+
+[[ -x .venv/bin/pip ]] || /usr/bin/python3 -m venv .venv
+.venv/bin/pip install -q --disable-pip-version-check --require-hashes -r requirements-test.lock
+.venv/bin/pip install -q --disable-pip-version-check --no-deps -e .
+
+# Peers: the stock docker CLI and a real registry, unpacked beside the tests and not installed, so that no foreign daemon starts.
+peers=.venv/peers
+unpack() { # PACKAGE... : the first that the archive has
+  for package in "$@"; do
+    (cd "$peers" && apt-get download -qq "$package" 2>/dev/null) || continue
+    dpkg-deb -x "$peers"/"$package"_*.deb "$peers"; rm -f "$peers"/"$package"_*.deb; return 0
+  done
+  echo "test.sh: none of $* is in this machine's package archive" >&2; return 1
+}
+mkdir -p "$peers"
+if ! command -v docker >/dev/null || ! [[ -x $peers/usr/bin/docker-registry ]]; then
+  [[ -n $(ls /var/lib/apt/lists/*Packages* 2>/dev/null) ]] || apt-get update -qq
+  command -v docker >/dev/null || [[ -x $peers/usr/bin/docker ]] || unpack docker-cli docker.io
+  [[ -x $peers/usr/bin/docker-registry ]] || unpack docker-registry
+fi
+
+run=(.venv/bin/python -m pytest -p no:cacheprovider)
+if (($#)); then exec "${run[@]}" "$@"; fi
+.venv/bin/ruff check .
+.venv/bin/ruff format --check .
+.venv/bin/mypy
+.venv/bin/lint-imports --no-cache
+"${run[@]}" tests
