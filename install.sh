@@ -44,7 +44,8 @@ WRAPPER
 done
 
 getent group sampan >/dev/null || groupadd --system sampan
-[[ -n ${SAMPAN_NO_RUN:-} ]] && { echo "Installed $(sampan --version)"; exit 0; }
+sampan --version
+[[ -z ${SAMPAN_NO_RUN:-} ]] || exit 0
 
 if [[ -d /run/systemd/system ]]; then
   install -m 644 packaging/sampan.service packaging/sampan.socket /etc/systemd/system/
