@@ -1,0 +1,142 @@
+"""Paths that belong to somebody else: looked up so that nothing inside a root can lead outside it.
+
+openat2(2) (Linux 5.6) with RESOLVE_IN_ROOT treats the root as a chroot would, but atomically: absolute symlinks and
+`..` stay inside even while a container renames directories (CVE-2018-15664 was such a race). Magic links
+(/proc/PID/fd) are refused. All functions take a root *descriptor* (O_PATH is enough), and paths relative to it; a
+leading slash means the root."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sampan.linux.libc import OPENAT2, syscall
+
+RESOLVE_NO_XDEV = 0x01
+RESOLVE_NO_MAGICLINKS = 0x02
+RESOLVE_NO_SYMLINKS = 0x04
+RESOLVE_BENEATH = 0x08
+RESOLVE_IN_ROOT = 0x10
+
+_MAX_LINKS = 40  # the kernel's own MAXSYMLINKS
+
+
+class _OpenHow(ctypes.Structure):
+    _fields_ = [("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64)]
+
+
+def openat2(directory: int, path: str | bytes, flags: int, mode: int = 0, resolve: int = 0) -> int:
+    """The bare call (O_CLOEXEC added); EAGAIN, which a racing rename causes, is tried again."""
+    how = _OpenHow(flags | os.O_CLOEXEC, mode if flags & (os.O_CREAT | os.O_TMPFILE) else 0, resolve)
+    name = os.fsencode(path) or b"."
+    for attempt in range(64):
+        try:
+            return syscall(OPENAT2, directory, name, how, ctypes.sizeof(how), path=os.fsdecode(path))
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EINTR) or attempt == 63:
+                raise
+    raise AssertionError("unreachable")
+
+
+def open_in_root(root: int, path: str | bytes, flags: int, mode: int = 0) -> int:
+    """Opens `path` as if `root` were "/". With O_NOFOLLOW the last component may be a symlink only for O_PATH."""
+    return openat2(root, path, flags, mode, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
+
+
+def open_beneath(directory: int, path: str | bytes, flags: int, mode: int = 0) -> int:
+    """Opens `path` below `directory`; anything that would leave it (also by an absolute symlink) fails with EXDEV."""
+    return openat2(directory, path, flags, mode, RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS)
+
+
+def open_root(path: str | os.PathLike[str]) -> int:
+    """A root descriptor for the functions here."""
+    return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+@contextmanager
+def root(path: str | os.PathLike[str]) -> Iterator[int]:
+    """`open_root`, closed at the end."""
+    descriptor = open_root(path)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def open_parent(root: int, path: str | bytes, *, make: bool = False, mode: int = 0o755) -> tuple[int, bytes]:
+    """(descriptor of the directory that holds `path`, last component): for calls that take dir_fd (unlink, symlink,
+    mknod, rename, lchown…).
+
+    The last component is not followed. It is never "", "." or "..": those raise `OSError(EINVAL)`. With `make`, missing
+    parents are made.
+    """
+    name = os.fsencode(path).rstrip(b"/")
+    head, _, last = name.rpartition(b"/")
+    if last in (b"", b".", b".."):
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), os.fsdecode(path))
+    if make:
+        return mkdirs_in_root(root, head, mode), last
+    return open_in_root(root, head, os.O_PATH | os.O_DIRECTORY), last
+
+
+def mkdirs_in_root(root: int, path: str | bytes, mode: int = 0o755) -> int:
+    """mkdir -p inside the root, and an O_PATH descriptor of the last directory. A dangling symlink on the way gets
+    its target made, still inside the root, as Docker does."""
+    try:
+        return open_in_root(root, path, os.O_PATH | os.O_DIRECTORY)
+    except FileNotFoundError:
+        pass
+    pending = [part for part in os.fsencode(path).split(b"/") if part not in (b"", b".")]
+    pending.reverse()
+    walked: list[bytes] = []
+    links = 0
+    while pending:
+        part = pending.pop()
+        if part == b"..":
+            walked = walked[:-1]
+            continue
+        parent = open_in_root(root, b"/".join(walked), os.O_PATH | os.O_DIRECTORY)
+        try:
+            try:
+                os.mkdir(part, mode, dir_fd=parent)
+            except FileExistsError:
+                if stat.S_ISLNK(os.stat(part, dir_fd=parent, follow_symlinks=False).st_mode):
+                    links += 1
+                    if links > _MAX_LINKS:
+                        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), os.fsdecode(path)) from None
+                    target = os.fsencode(os.readlink(part, dir_fd=parent))
+                    if target.startswith(b"/"):
+                        walked = []
+                    pending.extend(p for p in reversed(target.split(b"/")) if p not in (b"", b"."))
+                    continue
+        finally:
+            os.close(parent)
+        walked.append(part)
+    return open_in_root(root, b"/".join(walked), os.O_PATH | os.O_DIRECTORY)
+
+
+def read_in_root(root: int, path: str | bytes, limit: int) -> bytes:
+    """A whole regular file of at most `limit` bytes. A FIFO or device (O_NONBLOCK, then refused) cannot hold us
+    (CVE-2024-9676), nor can a giant file; both raise `OSError(EINVAL)` or `OSError(EFBIG)`."""
+    descriptor = open_in_root(root, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", os.fsdecode(path))
+        data = b""
+        while chunk := os.read(descriptor, min(limit + 1 - len(data), 1 << 20)):
+            data += chunk
+            if len(data) > limit:
+                raise OSError(errno.EFBIG, f"larger than {limit} bytes", os.fsdecode(path))
+        return data
+    finally:
+        os.close(descriptor)
+
+
+def reopen(descriptor: int, flags: int) -> int:
+    """Opens an O_PATH descriptor's file for real, through /proc/self/fd: the same inode, no second look-up by name."""
+    return os.open(f"/proc/self/fd/{descriptor}", flags | os.O_CLOEXEC)
