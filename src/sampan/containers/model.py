@@ -287,8 +287,10 @@ class MountPoint(_Docker):
     anonymous: bool = False
     no_copy: bool = False
     subpath: str = ""
+    image: str = ""
+    """sha256:… of the mounted image's config, which the container keeps alive as it does its own (type image)."""
     options: list[str] = msgspec.field(default_factory=list)
-    """tmpfs options, and bind options such as `rbind`."""
+    """tmpfs options; for a bind the words `containers.mounts` defines (`bind`, `ro-nonrecursive`, …)."""
 
 
 class Status(StrEnum):
