@@ -1,0 +1,23 @@
+"""`pause` and `unpause`: the cgroup freezer on and off."""
+
+from __future__ import annotations
+
+from ..commands import Command
+from .each import for_each
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..flags import Flags
+    from ..session import Cli
+
+
+def _pause(cli: Cli, flags: Flags, names: list[str]) -> int:
+    return for_each(cli, names, lambda name: cli.client.post(f"/containers/{name}/pause"))
+
+
+def _unpause(cli: Cli, flags: Flags, names: list[str]) -> int:
+    return for_each(cli, names, lambda name: cli.client.post(f"/containers/{name}/unpause"))
+
+
+PAUSE = Command("CONTAINER [CONTAINER...]", _pause, least=1, aliases=("container pause", "pause"))
+UNPAUSE = Command("CONTAINER [CONTAINER...]", _unpause, least=1, aliases=("container unpause", "unpause"))

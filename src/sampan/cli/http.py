@@ -1,0 +1,441 @@
+"""HTTP/1.1 to the daemon over a unix socket, TCP or TLS: requests, streams both ways, hijacked connections.
+
+Written on `_socket` because `socket` and `http.client` cost 25 ms to import. Connections are kept and used again;
+each one carries one exchange at a time, so a command that streams and asks at once gets two.
+
+The API version goes into the path. The newest is tried first and an older daemon's refusal teaches the right one,
+which saves the ping that docker sends before every command. Only requests whose body cannot be sent twice ping first.
+"""
+
+from __future__ import annotations
+
+import _socket
+import os
+from errno import EACCES, ECONNREFUSED, ECONNRESET, ENOENT, EPIPE, EPROTOTYPE
+
+from sampan import API_VERSION, __version__
+
+from .errors import ApiError, CliError, Unreachable
+from .wire import dumps, loads, scan
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from typing import Any
+
+    from .endpoint import Endpoint
+
+    Query = Mapping[str, str | int | bool | list[str] | None]
+
+NOSIGNAL = _socket.MSG_NOSIGNAL
+READ_SIZE = 1 << 16
+_SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-~")
+
+
+def quote(text: str, safe: str = "") -> str:
+    """Percent-encode for a URL; characters in `safe` stay."""
+    keep = _SAFE | frozenset(safe.encode())
+    return "".join(chr(byte) if byte in keep else f"%{byte:02X}" for byte in text.encode("utf-8", "surrogateescape"))
+
+
+def encode_query(query: Query) -> str:
+    """key=value pairs; None and "" are left out, True is 1, False is 0, lists repeat the key."""
+    pairs = []
+    for key, value in query.items():
+        if value is None or value == "":
+            continue
+        for item in value if isinstance(value, list) else [value]:
+            text = str(int(item)) if isinstance(item, bool) else str(item)
+            pairs.append(f"{quote(key)}={quote(text)}")
+    return "&".join(pairs)
+
+
+class Connection:
+    """A socket and the bytes read ahead from it."""
+
+    __slots__ = ("fresh", "pending", "sock", "tls")
+
+    def __init__(self, sock: Any, tls: bool = False) -> None:
+        self.sock = sock
+        self.tls = tls
+        self.pending = b""
+        self.fresh = True
+        """No exchange has been made on it: an end of stream is then not a stale keep-alive."""
+
+    def send(self, data: bytes) -> None:
+        # SSLSocket refuses flags; OpenSSL writes with MSG_NOSIGNAL semantics of its own only for EPIPE
+        if self.tls:
+            self.sock.sendall(data)
+        else:
+            self.sock.sendall(data, NOSIGNAL)
+
+    def fill(self) -> bool:
+        """Read more into `pending`; False at the end of the stream."""
+        data = self.sock.recv(READ_SIZE)
+        self.pending += data
+        return bool(data)
+
+    def line(self) -> bytes:
+        """One line without its end; b"" also at the end of the stream."""
+        while (end := self.pending.find(b"\n")) < 0:
+            if not self.fill():
+                line, self.pending = self.pending, b""
+                return line
+        line, self.pending = self.pending[:end], self.pending[end + 1 :]
+        return line.rstrip(b"\r")
+
+    def some(self, most: int) -> bytes:
+        """At least one and at most `most` bytes; b"" at the end of the stream."""
+        if self.pending:
+            data, self.pending = self.pending[:most], self.pending[most:]
+            return data
+        data = self.sock.recv(min(most, READ_SIZE))
+        return bytes(data)
+
+    def close(self) -> None:
+        self.sock.close()
+
+
+class Response:
+    """One answer. Header names are lower case. The body is read as it comes; reading it whole frees the connection."""
+
+    def __init__(
+        self, client: Client, connection: Connection, status: int, headers: dict[str, str], bare: bool
+    ) -> None:
+        self.status = status
+        self.headers = headers
+        self._client = client
+        self._connection: Connection | None = connection
+        self._chunked = "chunked" in headers.get("transfer-encoding", "").lower()
+        self._left: int | None = None  # bytes left of the body or of this chunk; None: until the stream ends
+        if bare or status in (204, 304) or status < 200:
+            self._chunked, self._left = False, 0
+        elif self._chunked:
+            self._left = 0
+        elif "content-length" in headers:
+            self._left = int(headers["content-length"])
+        if self._left == 0 and not self._chunked:
+            self._finish()
+
+    def read(self, most: int = READ_SIZE) -> bytes:
+        """The next bytes of the body, as soon as there are some; b"" at its end."""
+        connection = self._connection
+        if connection is None:
+            return b""
+        if self._chunked and self._left == 0 and not self._next_chunk(connection):
+            return b""
+        data = connection.some(most if self._left is None else min(most, self._left))
+        if not data:
+            self._abandon()
+            if self._left is not None:
+                raise CliError("unexpected EOF")
+            return b""
+        if self._left is not None:
+            self._left -= len(data)
+            if self._left == 0:
+                if not self._chunked:
+                    self._finish()
+                else:
+                    connection.line()  # the line end after the chunk
+        return data
+
+    def _next_chunk(self, connection: Connection) -> bool:
+        size = connection.line().split(b";")[0].strip()
+        try:
+            self._left = int(size, 16)
+        except ValueError:
+            self._abandon()
+            raise CliError("unexpected EOF") from None
+        if self._left:
+            return True
+        while connection.line():  # trailers
+            pass
+        self._finish()
+        return False
+
+    def body(self) -> bytes:
+        """All that is left of the body."""
+        parts = []
+        while data := self.read():
+            parts.append(data)
+        return b"".join(parts)
+
+    def json(self) -> Any:
+        data = self.body()
+        return loads(data) if data.strip() else None
+
+    def documents(self) -> Iterator[Any]:
+        """The JSON documents of a streamed body, each as soon as it is there."""
+        kept = ""
+        tail = b""
+        while True:
+            data = self.read()
+            tail += data
+            cut = tail.rfind(b"\n") + 1 if data else len(tail)
+            kept += tail[:cut].decode("utf-8", "surrogateescape")
+            tail = tail[cut:]
+            start = 0
+            while kept[start:].strip():
+                try:
+                    value, start = scan(kept, start)
+                except ValueError:
+                    if not data:
+                        raise CliError(f"unexpected data from the daemon: {kept[start:][:200]}") from None
+                    break  # a document that goes over several lines: wait for the rest
+                yield value
+            kept = kept[start:]
+            if not data:
+                return
+
+    def close(self) -> None:
+        """Leave the rest of the body unread and drop the connection."""
+        if self._connection is not None:
+            self._abandon()
+
+    def _finish(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            if self.headers.get("connection", "").lower() == "close":
+                connection.close()
+            else:
+                connection.fresh = False
+                self._client.keep(connection)
+
+    def _abandon(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def take(self) -> Connection:
+        """The connection itself, for a hijacked stream."""
+        connection, self._connection = self._connection, None
+        assert connection is not None
+        return connection
+
+
+class Client:
+    """Requests to one daemon. `request` is the whole of it; the rest are short forms."""
+
+    def __init__(
+        self,
+        where: Endpoint,
+        *,
+        headers: Mapping[str, str] | None = None,
+        autostart: Callable[[str], None] | None = None,
+    ) -> None:
+        self.where = where
+        self.version = os.environ.get("DOCKER_API_VERSION", "").lstrip("v") or API_VERSION
+        self._settled = "DOCKER_API_VERSION" in os.environ
+        """Whether the daemon has accepted `version`."""
+        self._autostart = autostart
+        self._idle: list[Connection] = []
+        extra = "".join(
+            f"{name}: {value}\r\n" for name, value in (headers or {}).items() if name.lower() != "user-agent"
+        )
+        name = "docker" if where.kind == "unix" else f"{where.name}:{where.port}"
+        self._head = f"Host: {name}\r\nUser-Agent: Sampan-Client/{__version__} (linux)\r\n{extra}"
+
+    def get(self, path: str, query: Query | None = None) -> Any:
+        """The JSON that GET answers with."""
+        return self.request("GET", path, query).json()
+
+    def post(self, path: str, query: Query | None = None, body: Any = None) -> Any:
+        """The JSON that POST answers with, None for an empty answer."""
+        return self.request("POST", path, query, body).json()
+
+    def delete(self, path: str, query: Query | None = None) -> Any:
+        return self.request("DELETE", path, query).json()
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        query: Query | None = None,
+        body: Any = None,
+        *,
+        stream: Iterable[bytes] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Response:
+        """Send one request; raises `ApiError` for a status of 400 and more.
+
+        `path` begins with "/" and has no version. `body` is sent as JSON; `stream` as it is, in chunks.
+        """
+        response = self._versioned(method, path, query, body, stream, headers)
+        if response.status >= 400:
+            raise ApiError(response.status, _reason(response))
+        return response
+
+    def hijack(self, path: str, query: Query | None = None, body: Any = None) -> tuple[Connection, str]:
+        """POST that turns the connection into a raw stream; it and the answer's content type."""
+        headers = {"Connection": "Upgrade", "Upgrade": "tcp"}
+        response = self.request("POST", path, query, body, headers=headers)
+        return response.take(), response.headers.get("content-type", "")
+
+    def negotiate(self) -> str:
+        """Make sure `version` is one the daemon speaks; the version."""
+        if not self._settled:
+            answer = self._exchange("HEAD", "/_ping", b"", None, {})
+            self._adopt(answer.headers.get("api-version", ""))
+            answer.body()
+        return self.version
+
+    def at_least(self, version: str) -> bool:
+        """Whether the negotiated API version is `version` or newer."""
+        return _number(self.negotiate()) >= _number(version)
+
+    def keep(self, connection: Connection) -> None:
+        """Take back a connection whose exchange is over."""
+        self._idle.append(connection)
+
+    def _adopt(self, offered: str) -> None:
+        if offered and _number(offered) < _number(self.version):
+            self.version = offered
+        self._settled = True
+
+    def _versioned(
+        self,
+        method: str,
+        path: str,
+        query: Query | None,
+        body: Any,
+        stream: Iterable[bytes] | None,
+        headers: Mapping[str, str] | None,
+    ) -> Response:
+        if stream is not None:
+            self.negotiate()
+        text = encode_query(query) if query else ""
+        more = dict(headers or {})
+        data = b""
+        if body is not None:
+            data = dumps(body).encode()
+            more["Content-Type"] = "application/json"
+        while True:
+            target = f"{self.where.prefix}/v{self.version}{path}" + (f"?{text}" if text else "")
+            response = self._exchange(method, target, data, stream, more)
+            offered = response.headers.get("api-version", "")
+            if response.status != 400 or self._settled or not offered or _number(offered) >= _number(self.version):
+                if offered:
+                    self._settled = True
+                return response
+            response.body()
+            self._adopt(offered)
+
+    def _exchange(
+        self, method: str, target: str, data: bytes, stream: Iterable[bytes] | None, headers: Mapping[str, str]
+    ) -> Response:
+        """One request and the head of its answer; a stale kept connection is replaced once."""
+        head = f"{method} {target} HTTP/1.1\r\n{self._head}"
+        head += "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        if stream is not None:
+            head += "Transfer-Encoding: chunked\r\n"
+        elif data or method in ("POST", "PUT"):
+            head += f"Content-Length: {len(data)}\r\n"
+        message = (head + "\r\n").encode("utf-8", "surrogateescape") + data
+        while True:
+            connection = self._idle.pop() if self._idle else self._open()
+            try:
+                connection.send(message)
+                if stream is not None:
+                    _send_chunks(connection, stream)
+                status, answered = _read_head(connection)
+            except OSError as error:
+                connection.close()
+                if error.errno in (EPIPE, ECONNRESET) and not connection.fresh and stream is None:
+                    continue
+                raise CliError(f"error during connect: {error.strerror}") from None
+            if status == 0:
+                connection.close()
+                if not connection.fresh and stream is None:
+                    continue
+                raise CliError(f'error during connect: {method} "{self.where.text}{target}": EOF')
+            return Response(self, connection, status, answered, method == "HEAD")
+
+    def _open(self) -> Connection:
+        try:
+            return self._dial()
+        except OSError as error:
+            if error.errno in (ENOENT, ECONNREFUSED) and self._autostart is not None:
+                self._autostart(self.where.path)
+                self._autostart = None
+                return self._open()
+            raise self._unreachable(error) from None
+
+    def _unreachable(self, error: OSError) -> CliError:
+        where = self.where.text
+        if error.errno == EACCES:
+            return Unreachable(
+                f"permission denied while trying to connect to the Sampan daemon socket at {where}: "
+                f"dial unix {self.where.path}: connect: permission denied"
+            )
+        if error.errno == EPROTOTYPE or (self.where.tls and error.errno not in (ECONNREFUSED, ENOENT)):
+            return Unreachable(f"error during connect: {where}: {error}")
+        return Unreachable(f"Cannot connect to the Sampan daemon at {where}. Is the Sampan daemon running?")
+
+    def _dial(self) -> Connection:
+        where = self.where
+        if where.kind == "unix":
+            sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+            try:
+                sock.connect(where.path)
+            except BaseException:
+                sock.close()
+                raise
+            return Connection(sock)
+        from .remote import dial
+
+        return Connection(dial(where), where.tls)
+
+
+def _number(version: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in version.split("."))
+    except ValueError:
+        raise CliError(f"invalid API version: {version}") from None
+
+
+def _send_chunks(connection: Connection, stream: Iterable[bytes]) -> None:
+    """A chunked body. A daemon that answers early and closes ends the sending; its answer is read next."""
+    try:
+        for data in stream:
+            if data:
+                connection.send(b"%x\r\n%b\r\n" % (len(data), data))
+        connection.send(b"0\r\n\r\n")
+    except OSError as error:
+        if error.errno not in (EPIPE, ECONNRESET):
+            raise
+
+
+def _read_head(connection: Connection) -> tuple[int, dict[str, str]]:
+    """Status and headers; status 0 when the stream ended before any."""
+    while True:
+        first = connection.line()
+        if not first:
+            return 0, {}
+        parts = first.split(None, 2)
+        if len(parts) < 2 or not parts[0].startswith(b"HTTP/") or not parts[1].isdigit():
+            raise CliError(f"the daemon did not answer in HTTP: {first[:80].decode('utf-8', 'replace')}")
+        headers: dict[str, str] = {}
+        while line := connection.line():
+            name, _, value = line.decode("utf-8", "surrogateescape").partition(":")
+            headers[name.strip().lower()] = value.strip()
+        status = int(parts[1])
+        if status >= 200 or status == 101:
+            return status, headers
+
+
+def _reason(response: Response) -> str:
+    """The message of an error answer, as docker digs it out."""
+    data = response.body()
+    try:
+        value = loads(data)
+        if isinstance(value, dict) and isinstance(value.get("message"), str):
+            return str(value["message"]).strip()
+    except ValueError:
+        pass
+    text = data.decode("utf-8", "replace").strip()
+    if not text:
+        return (
+            f"request returned {response.status} for API route and version, "
+            "check if the server supports the requested API version"
+        )
+    return text
