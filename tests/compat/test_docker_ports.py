@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import socket
+import subprocess
+import sys
 import time
 
 from support.daemon import Daemon
@@ -81,17 +83,27 @@ def test_publish_all(daemon: Daemon, container_name: str) -> None:
     assert ask("127.0.0.1", port_of(daemon, container_name)) == b"answer\n"
 
 
+UDP_ECHO = """
+import socket
+server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+server.bind(("0.0.0.0", 53))
+print("bound", flush=True)
+data, client = server.recvfrom(100)
+server.sendto(data.upper(), client)
+"""
+
+
 def test_udp(daemon: Daemon, container_name: str) -> None:
     port = free_port(socket.SOCK_DGRAM)
-    script = "while :; do nc -u -l -p 53 > /tmp/got & p=$!; sleep 0.2; kill $p; cat /tmp/got; done"
-    daemon.ok("run", "-d", "--name", container_name, "-p", f"{port}:53/udp", "busybox", "sh", "-c", script)
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-        for _ in range(50):
-            client.sendto(b"a datagram\n", ("127.0.0.1", port))
-            if "a datagram" in daemon.ok("logs", container_name):
-                return
-            time.sleep(0.1)
-    raise AssertionError("no datagram arrived")
+    daemon.ok("run", "-d", "--name", container_name, "-p", f"{port}:53/udp", "busybox", "sleep", "60")
+    pid = daemon.ok("inspect", "-f", "{{.State.Pid}}", container_name)
+    command = ["nsenter", "-t", pid, "-n", sys.executable, "-c", UDP_ECHO]  # busybox has no UDP server
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None and server.stdout.readline() == "bound\n"
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.settimeout(10)
+            client.sendto(b"ping", ("127.0.0.1", port))
+            assert client.recv(100) == b"PING"
 
 
 def test_from_another_container_through_the_host(daemon: Daemon, container_name: str) -> None:
