@@ -1,0 +1,249 @@
+"""Mount points made real: volumes claimed, filled and acquired, sources staged for the OCI runtime.
+
+In a container's life: `claim` at create (volumes exist, sources are known), `populate` once its root filesystem is
+mounted (the image's content goes into new volumes), `stage` at each start, `release` at each end, `forget` when it is
+removed.
+
+What the runtime could not bind safely by name, a *subpath* or an image, is staged: bound from an open descriptor into
+`<bundle>/mounts/<n>`. The container's own mount namespace keeps what it needs, so `unstage` may follow as soon as the
+runtime has created the container.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from sampan.containers.model import Container, HostConfig, MountPoint
+from sampan.containers.mount_syntax import CREATE_SOURCE, source_missing
+from sampan.containers.mounts import oci_mounts
+from sampan.errors import InvalidParameter, SampanError
+from sampan.images import Images, Snapshots
+from sampan.linux import mounts, openat2
+from sampan.linux.copying import copy_tree
+from sampan.volumes import Volumes
+
+STAGE = "mounts"
+"""The staging directory's name in a bundle."""
+
+
+class Mounting:
+    """Stateless but for the services it uses. Every method blocks."""
+
+    def __init__(self, volumes: Volumes, images: Images, snapshots: Snapshots) -> None:
+        self._volumes = volumes
+        self._images = images
+        self._snapshots = snapshots
+
+    # -- create ------------------------------------------------------------------------------------
+
+    def claim(self, container_id: str, points: Sequence[MountPoint], host_config: HostConfig) -> None:
+        """Makes missing volumes and fills in names, drivers and sources. Volumes stay held for the container until
+        `settle` (its document is written) or `abandon` (it was never made). All or nothing."""
+        wishes = {os.path.normpath(m.target): m.volume_options for m in host_config.mounts or [] if m.type == "volume"}
+        with ExitStack() as undo:
+            for point in points:
+                if point.type == "bind":
+                    _check_source(point)
+                elif point.type == "image":
+                    point.image = point.image or self._images.resolve(point.name).id
+                    point.source = point.source or point.image
+                elif point.type == "volume":
+                    wish = wishes.get(point.destination)
+                    made = self._volumes.create(
+                        point.name,
+                        point.driver or "local",
+                        (wish.driver_config.options if wish and wish.driver_config else None) or {},
+                        (wish.labels if wish else None) or {},
+                        holder=container_id,
+                    )
+                    undo.callback(self._volumes.drop, made.name, container_id)
+                    if not point.name:
+                        undo.callback(self._volumes.remove, made.name)
+                        # An ExitStack runs backwards: the hold must go before the volume can.
+                        undo.callback(self._volumes.drop, made.name, container_id)
+                    point.name, point.driver = made.name, made.driver
+                    point.source = str(self._volumes.mountpoint(made.name))
+            undo.pop_all()
+
+    def settle(self, container_id: str, points: Sequence[MountPoint]) -> None:
+        """The container's document names the volumes now: that keeps them."""
+        for point in points:
+            if point.type == "volume":
+                self._volumes.drop(point.name, container_id)
+
+    def abandon(self, container_id: str, points: Sequence[MountPoint]) -> None:
+        """The container was not made after all: anonymous volumes made for it go."""
+        self.settle(container_id, points)
+        self.remove_anonymous(points)
+
+    def populate(self, container_id: str, points: Sequence[MountPoint], rootfs: Path) -> None:
+        """Copies what the image has at a volume's destination into the volume, when that is empty (VOLUME's and `-v
+        name:`'s copy-up), with owners, modes, times and xattrs. `rootfs` is the container's mounted root."""
+        with openat2.root(rootfs) as root:
+            for point in points:
+                if point.type == "volume" and not point.no_copy and not point.subpath:
+                    self._populate(container_id, point, root)
+
+    def _populate(self, container_id: str, point: MountPoint, root: int) -> None:
+        try:
+            source = openat2.open_in_root(root, point.destination, os.O_PATH)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR):
+                return
+            raise
+        try:
+            if not stat.S_ISDIR(os.fstat(source).st_mode):
+                if not point.anonymous:
+                    return  # the OCI runtime says it: a directory cannot be mounted onto a file
+                raise InvalidParameter(f"cannot mount volume over existing file, file exists {point.destination}")
+            with _readable(source) as reading:
+                if _is_empty(reading):
+                    return
+                self._fill(container_id, point, reading)
+        finally:
+            os.close(source)
+
+    def _fill(self, container_id: str, point: MountPoint, reading: int) -> None:
+        owner = f"{container_id}-populate"
+        volume = self._volumes.acquire(point.name, owner)
+        try:
+            with openat2.root(volume) as opened, _readable(opened) as writing:
+                if _is_empty(writing):
+                    copy_tree(reading, writing)
+        finally:
+            self._volumes.release(point.name, owner)
+
+    # -- start and end -----------------------------------------------------------------------------
+
+    def stage(self, container: Container, bundle: Path) -> list[dict[str, object]]:
+        """Acquires the container's volumes, makes missing `-v` directories, stages subpaths and images under `bundle`,
+        and returns the user's mounts in OCI form. All or nothing; undone by `unstage` and `release`."""
+        stage = bundle / STAGE
+        sources: dict[str, str] = {}
+        covered = {os.path.normpath(path) for path in container.host_config.tmpfs or {}}
+        points = [point for point in container.mounts if point.destination not in covered]
+        with ExitStack() as undo:
+            undo.callback(self.unstage, bundle)
+            for number, point in enumerate(points):
+                if point.type == "bind":
+                    sources[point.destination] = _host_path(point)
+                elif point.type == "volume":
+                    path = self._volumes.acquire(point.name, container.id)
+                    undo.callback(self._volumes.release, point.name, container.id)
+                    sources[point.destination] = _below(path, point.subpath, stage / str(number))
+                elif point.type == "image":
+                    sources[point.destination] = self._stage_image(point, stage / str(number))
+            entries = oci_mounts(points, container.host_config.tmpfs, sources)
+            undo.pop_all()
+        for point in points:
+            if point.type == "volume":
+                self._volumes.mounted(point.name, container.id, point.destination, point.rw, point.propagation)
+        return entries
+
+    def _stage_image(self, point: MountPoint, target: Path) -> str:
+        chain = self._images.resolve(point.image).chain_id
+        whole = target.with_name(f"{target.name}-image")
+        whole.mkdir(parents=True, exist_ok=True)
+        self._snapshots.mount_chain(chain, whole)
+        return _below(whole, point.subpath, target)
+
+    def unstage(self, bundle: Path) -> None:
+        """Takes the staged mounts away. Idempotent; a container that is created or runs keeps its own copies."""
+        stage = bundle / STAGE
+        if not stage.is_dir():
+            return
+        mounts.unmount_below(stage, detach=True)
+        for leftover in stage.iterdir():
+            leftover.rmdir() if leftover.is_dir() else leftover.unlink()
+        stage.rmdir()
+
+    def release(self, container: Container) -> None:
+        """The container's run is over: driver-option mounts nobody else has are unmounted. Idempotent."""
+        for point in container.mounts:
+            if point.type == "volume" and self._volumes.release(point.name, container.id):
+                self._volumes.unmounted(point.name, container.id)
+
+    def adopt(self, container: Container) -> None:
+        """At daemon start, for a container that goes on running (then `Volumes.sweep`)."""
+        for point in container.mounts:
+            if point.type == "volume":
+                self._volumes.adopt(point.name, container.id)
+
+    # -- removal -----------------------------------------------------------------------------------
+
+    def remove_anonymous(self, points: Sequence[MountPoint]) -> None:
+        """`rm -v`: anonymous volumes that no other container uses (call it once the document is gone)."""
+        for point in points:
+            if point.type == "volume" and point.anonymous and not self._volumes.in_use(point.name):
+                self._volumes.remove(point.name, force=True)
+
+
+def users_of_volume(containers: Sequence[Container], name: str) -> list[str]:
+    """Ids of the containers whose document names a volume: for `Volumes.users`."""
+    return [c.id for c in containers if any(p.type == "volume" and p.name == name for p in c.mounts)]
+
+
+class openat2_directory:
+    """A readable descriptor of an O_PATH directory, closed at the end."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._opened = openat2.reopen(descriptor, os.O_RDONLY | os.O_DIRECTORY)
+
+    def __enter__(self) -> int:
+        return self._opened
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._opened)
+
+
+def _check_source(point: MountPoint) -> None:
+    """`--mount type=bind` refuses a missing source at once; `-v` makes the directory when the container starts."""
+    if CREATE_SOURCE not in point.options and not os.path.lexists(point.source):
+        raise source_missing(point.source)
+
+
+def _host_path(point: MountPoint) -> str:
+    _check_source(point)
+    if CREATE_SOURCE in point.options:
+        try:
+            Path(point.source).mkdir(mode=0o755, parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            pass  # a file, a socket, a device: bound as it is
+        except OSError as error:
+            reason = (error.strerror or "").lower()
+            raise InvalidParameter(
+                f"error while creating mount source path '{point.source}': mkdir {point.source}: {reason}"
+            ) from None
+    return point.source
+
+
+def _below(base: Path, subpath: str, target: Path) -> str:
+    """The host path of `base`/`subpath`. The subpath is looked up so that no symlink leads out of `base`, and staged at
+    `target` from the descriptor: the name could lead elsewhere by the time the runtime looks (as in CVE-2024-45310).
+    """
+    if not subpath:
+        return str(base)
+    with openat2.root(base) as root:
+        try:
+            found = openat2.open_beneath(root, subpath, os.O_PATH)
+        except FileNotFoundError:
+            raise InvalidParameter(
+                f"cannot access path {base}/{subpath}: lstat {base}/{subpath}: no such file or directory"
+            ) from None
+        except OSError as error:
+            if error.errno in (errno.EXDEV, errno.ELOOP):
+                raise InvalidParameter(
+                    f"path concatenation escapes the base directory, base: {base}, subpath: {subpath}"
+                ) from None
+            raise SampanError(f"cannot access path {base}/{subpath}: {(error.strerror or '').lower()}") from None
+    try:
+        mounts.touch_target(target, f"/proc/self/fd/{found}")
+        mounts.bind(found, target, propagation="private")
+    finally:
+        os.close(found)
+    return str(target)
