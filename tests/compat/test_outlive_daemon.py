@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from support.daemon import CONTROL, Daemon, docker_binary
 from support.images import busybox_archive
 from support.terminal import Terminal
@@ -139,7 +141,7 @@ def test_crash_in_the_middle_of_starts_leaves_nothing_half_made(crashing: Daemon
             env=crashing.environment(),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+        )
         for number in range(12)
     ]
     time.sleep(0.35)
@@ -153,13 +155,11 @@ def test_crash_in_the_middle_of_starts_leaves_nothing_half_made(crashing: Daemon
 
 
 def test_a_second_daemon_on_the_data_root_is_refused(crashing: Daemon) -> None:
-    import sys
-
-    second = subprocess.run(
-        [sys.executable, "-m", "sampan.daemon", "--host", f"unix://{crashing.root}/2.sock", "--data-root", str(crashing.data_root),
-         "--exec-root", f"{crashing.root}/run2", "--pidfile", f"{crashing.root}/2.pid", "--config-file", f"{crashing.root}/none.json"],
-        capture_output=True, text=True, timeout=30, check=False,
-    )  # fmt: skip
+    root = crashing.root
+    flags = {"--host": f"unix://{root}/2.sock", "--data-root": crashing.data_root, "--exec-root": root / "run2"}
+    flags |= {"--pidfile": root / "2.pid", "--config-file": root / "none.json"}
+    command = [sys.executable, "-m", "sampan.daemon", *(str(word) for pair in flags.items() for word in pair)]
+    second = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert second.returncode == 1
     assert f"already uses the data root {crashing.data_root}" in second.stderr
     assert crashing.api("GET", "/_ping")[0] == 200
