@@ -14,8 +14,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from sampan.containers.model import Container, HostConfig, MountPoint
@@ -188,17 +188,19 @@ def users_of_volume(containers: Sequence[Container], name: str) -> list[str]:
     return [c.id for c in containers if any(p.type == "volume" and p.name == name for p in c.mounts)]
 
 
-class openat2_directory:
-    """A readable descriptor of an O_PATH directory, closed at the end."""
+@contextmanager
+def _readable(descriptor: int) -> Iterator[int]:
+    """A readable descriptor of an O_PATH directory."""
+    opened = openat2.reopen(descriptor, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield opened
+    finally:
+        os.close(opened)
 
-    def __init__(self, descriptor: int) -> None:
-        self._opened = openat2.reopen(descriptor, os.O_RDONLY | os.O_DIRECTORY)
 
-    def __enter__(self) -> int:
-        return self._opened
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._opened)
+def _is_empty(directory: int) -> bool:
+    with os.scandir(directory) as entries:
+        return next(entries, None) is None
 
 
 def _check_source(point: MountPoint) -> None:
