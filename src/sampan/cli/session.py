@@ -74,10 +74,10 @@ class Cli:
             from .autostart import start_daemon
 
             start = start_daemon
-        headers = self.config.http_headers if self._has_config() else {}
+        headers = self.config.http_headers if self.has_config() else {}
         return Client(endpoint(self.host, self.flags, self.config_dir), headers=headers, autostart=start)
 
-    def _has_config(self) -> bool:
+    def has_config(self) -> bool:
         return os.path.exists(os.path.join(self.config_dir, "config.json"))
 
     def out(self, text: str) -> None:

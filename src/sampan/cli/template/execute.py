@@ -37,6 +37,9 @@ class Template:
         run = _Run(self, missing_key_is_error, functions or self.functions)
         try:
             run.walk(data, self.templates[""])
+        except TemplateError as error:
+            error.partial = "".join(run.out)
+            raise
         except RecursionError:
             raise TemplateError("template: : exceeded maximum template depth (100000)") from None
         return "".join(run.out)
@@ -271,17 +274,19 @@ class _Run:
         self.node = node
         has_args = len(args) > 1 or final is not _MISSING
         if isinstance(value, Row):
-            if name in value.methods:
+            if name in value.arity:
                 return self.method(dot, value, name, node, args, final)
             if name in value.fields:
                 return value.fields[name]
+            if name in value.unexported:
+                raise self.error(f"{name} is an unexported field of struct type {type_name(value)}")
         elif isinstance(value, Struct):
             found, held = value.find(name)
             if found:
                 if has_args:
                     raise self.error(f"{name} has arguments but cannot be invoked as function")
                 return held
-        elif isinstance(value, dict):
+        elif isinstance(value, dict) and name not in getattr(value, "go_methods", {}):
             if has_args:
                 raise self.error(f"{name} is not a method but has arguments")
             if name in value:
@@ -299,13 +304,14 @@ class _Run:
             raise self.error(f"nil pointer evaluating {value.go_type}.{name}")
         method = getattr(value, "go_methods", {}).get(name)
         if method is not None:
-            return method(value, *self.arguments(dot, args[1:], ("string",) * (len(args) - 1), ""))
+            values = self.arguments(dot, args[1:], ("string",) * (len(args) - 1), "")
+            return method(value, *values, *([] if final is _MISSING else [final]))
         raise self.error(f"can't evaluate field {name} in type {'interface {}' if boxed else type_name(value)}")
 
     def method(
         self, dot: object, row: Row, name: str, node: nodes.Node, args: list[nodes.Node], final: object
     ) -> object:
-        wanted = row.arity.get(name, 0)
+        wanted = row.arity[name]
         given = max(len(args) - 1, 0) + (final is not _MISSING)
         if given != wanted:
             raise self.error(f"wrong number of args for {name}: want {wanted} got {given}")
@@ -313,7 +319,7 @@ class _Run:
         if final is not _MISSING:
             values.append(self.validate(final, "string"))
         self.node = node
-        return row.methods[name](*values)
+        return getattr(row, name)(*values)
 
     def function(
         self, dot: object, node: nodes.Identifier, command: nodes.Node, args: list[nodes.Node], final: object

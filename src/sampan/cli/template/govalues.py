@@ -6,9 +6,11 @@ classes here stand for what such JSON does not say.
 
 from __future__ import annotations
 
+from sampan.cli.row import Row, row_fields
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
 
 class Number(str):
@@ -77,28 +79,6 @@ class Struct:
                 if found:
                     return True, inner
         return False, None
-
-
-class Row:
-    """What a list command shows for one thing: methods by name, called with the template's string arguments.
-
-    `methods` maps a name to a callable; `arity` says how many arguments each takes where that is not none. `fields` are
-    the exported struct fields that Go's formatter contexts carry besides: reachable, but not part of their JSON.
-    """
-
-    __slots__ = ("arity", "fields", "go_type", "methods")
-
-    def __init__(
-        self,
-        go_type: str,
-        methods: dict[str, Callable[..., object]],
-        arity: dict[str, int] | None = None,
-        fields: dict[str, object] | None = None,
-    ) -> None:
-        self.go_type = go_type
-        self.methods = methods
-        self.fields = fields if fields is not None else {"Header": None}
-        self.arity = arity or {}
 
 
 class Stringer:
@@ -182,12 +162,8 @@ def text(value: object, depth: int = 0) -> str:
             return "0xc000000000"  # Go prints the address of a nested pointer; there is none to show
         return "{" + " ".join(text(item, depth + 1) for item in value.fields.values()) + "}"
     if isinstance(value, Row):
-        return "{" + " ".join(text(shown, depth + 1) for shown in row_fields(value).values()) + "}"
+        return value.show()
     return str(value)
-
-
-def row_fields(row: Row) -> dict[str, object]:
-    return {name: method() for name, method in sorted(row.methods.items()) if not row.arity.get(name)}
 
 
 def general_float(value: float, low: int = -4, high: int = 6) -> str:

@@ -20,7 +20,12 @@ _NOT_CALLABLE = (nodes.Bool, nodes.Dot, nodes.Nil, nodes.Number, nodes.String)
 
 
 class TemplateError(Exception):
-    """A template that cannot be parsed or executed, worded as Go words it (`template: :1: …`)."""
+    """A template that cannot be parsed or executed, worded as Go words it (`template: :1: …`).
+
+    `partial` is what had been written when the execution failed.
+    """
+
+    partial = ""
 
 
 def parse(text: str, functions: Container[str]) -> dict[str, nodes.Items]:
