@@ -303,8 +303,7 @@ def tmpfs_options(words: Sequence[str]) -> list[str]:
         elif value and key in _TMPFS_VALUES:
             kind = key
         else:
-            shown = " ".join(f'"{part}"' for part in word.split("=", 1))
-            raise InvalidParameter(f"invalid tmpfs option [{shown}]")
+            raise InvalidParameter(f'invalid tmpfs option "{word}"')
         kept.pop(kind, None)
         kept[kind] = word
     return list(kept.values())
