@@ -44,3 +44,14 @@ def _secure(sock: socket.socket, where: Endpoint) -> socket.socket:
     except ssl.SSLError as error:
         sock.close()
         raise CliError(f"error during connect: {where.text}: tls: {error.reason or error}") from None
+
+
+def half_close(sock: socket.socket) -> None:
+    """End our direction only. `ssl` cannot send close_notify alone, so the TCP direction is closed below it."""
+    import os
+
+    below = socket.socket(fileno=os.dup(sock.fileno()))
+    try:
+        below.shutdown(socket.SHUT_WR)
+    finally:
+        below.close()
