@@ -1,5 +1,25 @@
 """Networks: bridge, addresses, published ports."""
 
-from sampan.networks.service import Endpoint, EndpointRequest, Network, Networks, PortRequest, PublishedPort, Sandbox
+from sampan.networks.model import (
+    IPAM,
+    Endpoint,
+    EndpointRequest,
+    IPAMPool,
+    Network,
+    PortRequest,
+    PublishedPort,
+    Sandbox,
+)
+from sampan.networks.service import Networks
 
-__all__ = ["Endpoint", "EndpointRequest", "Network", "Networks", "PortRequest", "PublishedPort", "Sandbox"]
+__all__ = [
+    "IPAM",
+    "Endpoint",
+    "EndpointRequest",
+    "IPAMPool",
+    "Network",
+    "Networks",
+    "PortRequest",
+    "PublishedPort",
+    "Sandbox",
+]

@@ -1,142 +1,177 @@
-"""The front door of networks.
+"""The front door of networks: `Networks`, over the blocking `Wiring` in a thread of its own.
 
-Words: a *network* is a bridge (or host, or none) with its address pools; a *sandbox* is one container's network namespace; an
-*endpoint* is a sandbox's membership of one network (a veth pair, addresses, names); a *published port* maps a host address and
-port to an endpoint.
+The nouns are in `sampan.networks.model`. A network is made (`create`), a container's sandbox comes `up` on one or more
+of them with its published ports, may `connect` and `disconnect` while it lives, and goes `down`. At daemon start
+`open` takes over what lives on.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+import asyncio
+import contextlib
+import functools
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
-import msgspec
+from sampan.errors import Forbidden, SampanError
+from sampan.linux import netlink
+from sampan.linux.netlink import Netlink
+from sampan.networks import bridges, firewall
+from sampan.networks.catalog import Catalog
+from sampan.networks.foreign import Foreign
+from sampan.networks.model import Endpoint, EndpointRequest, Network, PortRequest, PublishedPort, Sandbox, SandboxRecord
+from sampan.networks.ports import Held
+from sampan.networks.proxies import Proxy, Target
+from sampan.networks.wiring import Live, Wiring, gateways
+from sampan.settings import Settings
+from sampan.store import Database, EventLog
 
+log = logging.getLogger(__name__)
 
-class IPAMPool(msgspec.Struct, rename="pascal", omit_defaults=True, kw_only=True):
-    subnet: str = ""
-    ip_range: str = msgspec.field(default="", name="IPRange")
-    gateway: str = ""
-    auxiliary_addresses: dict[str, str] | None = None
-
-
-class IPAM(msgspec.Struct, rename="pascal", omit_defaults=True, kw_only=True):
-    driver: str = "default"
-    options: dict[str, str] | None = None
-    config: list[IPAMPool] = msgspec.field(default_factory=list)
-
-
-class Network(msgspec.Struct, rename="pascal", omit_defaults=True, kw_only=True):
-    """The stored document. `created` is nanoseconds since the epoch."""
-
-    id: str = ""
-    name: str = ""
-    created: int = 0
-    scope: str = "local"
-    driver: str = "bridge"
-    enable_ipv4: bool = msgspec.field(default=True, name="EnableIPv4")
-    enable_ipv6: bool = msgspec.field(default=False, name="EnableIPv6")
-    ipam: IPAM = msgspec.field(default_factory=IPAM, name="IPAM")
-    internal: bool = False
-    attachable: bool = False
-    ingress: bool = False
-    options: dict[str, str] = msgspec.field(default_factory=dict)
-    labels: dict[str, str] = msgspec.field(default_factory=dict)
-    bridge: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class EndpointRequest:
-    """What one container wants of one network."""
-
-    network: str
-    """Name or id."""
-    ipv4: str = ""
-    ipv6: str = ""
-    mac: str = ""
-    aliases: list[str] = field(default_factory=list)
-    dns_names: list[str] = field(default_factory=list)
-    """Container name, short id, aliases: what DNS on a user-defined network answers for."""
-    links: list[str] = field(default_factory=list)
-    driver_opts: dict[str, str] = field(default_factory=dict)
-    gw_priority: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class PortRequest:
-    """One `-p`. `host_port` is "" (any), a port or a range; `host_ip` is "" for all addresses."""
-
-    container_port: int
-    protocol: str = "tcp"
-    host_ip: str = ""
-    host_port: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """What one container got on one network."""
-
-    network: str
-    network_id: str
-    endpoint_id: str
-    mac: str = ""
-    ipv4: str = ""
-    ipv4_prefix: int = 0
-    gateway: str = ""
-    ipv6: str = ""
-    ipv6_prefix: int = 0
-    ipv6_gateway: str = ""
-    dns_names: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class PublishedPort:
-    container_port: int
-    protocol: str
-    host_ip: str
-    host_port: int
-
-
-@dataclass(frozen=True, slots=True)
-class Sandbox:
-    """`netns` is a path to hand to the OCI runtime (None: the host's namespace)."""
-
-    netns: Path | None
-    endpoints: list[Endpoint] = field(default_factory=list)
-    ports: list[PublishedPort] = field(default_factory=list)
+T = TypeVar("T")
 
 
 class Networks:
     """Blocking kernel work runs in threads inside; methods are safe to call concurrently."""
 
+    def __init__(self, settings: Settings, database: Database, events: EventLog) -> None:
+        self._settings = settings
+        self._database = database
+        self._events = events
+        self._catalog = Catalog(settings, database)
+        self._kernel = ThreadPoolExecutor(1, "networks")
+        self._later = ThreadPoolExecutor(1, "networks-later")
+        self._proxies: dict[str, list[Proxy]] = {}
+        self._wiring: Wiring | None = None
+        self._foreign: Foreign | None = None
+
+    # -- the daemon's life -------------------------------------------------------------------------------------
+
     async def open(self, live: dict[str, Sandbox]) -> None:
-        """At daemon start: makes the default networks, bridge and nftables table if missing, takes over the sandboxes of running
-        containers (`live`: by container id), and removes every netns, veth and rule that belongs to none of them."""
-        raise NotImplementedError
+        """At daemon start: makes the default networks, bridge and nftables table if missing, takes over the sandboxes
+        of running containers (`live`: by container id), and removes every netns, veth and rule that belongs to none of
+        them."""
+        self._wiring = await self._run(functools.partial(self._open, live))
+        for sandbox in self._wiring.live.values():
+            self._serve(sandbox)
+        self._foreign = Foreign(self._run, self._wiring)
+        await self._foreign.watch()
+        self._refill()
+
+    def _open(self, live: dict[str, Sandbox]) -> Wiring:
+        wiring = Wiring(self._settings, self._database, self._catalog)
+        own = [network.bridge for network in self._catalog.bridges()] + [self._settings.bridge]
+        self._catalog.predefine(
+            bridges.host_subnets(wiring.kernel, but=own),
+            bridges.adopt_address(wiring.kernel, self._settings.bridge),
+            in_use=bool(live),
+        )
+        records = wiring.records()
+        for container_id, sandbox in live.items():
+            record = records.get(container_id) or _record(container_id, sandbox)
+            if not wiring.take_over(record):
+                log.error("the network namespace of running container %s is gone", container_id)
+        for network in self._catalog.bridges():
+            wiring.adopt_bridge(network)
+        wiring.rebuild()
+        wiring.sweep()
+        return wiring
 
     async def close(self, keep: bool) -> None:
-        """At daemon stop; `keep` leaves bridges, namespaces and rules for containers that go on running."""
-        raise NotImplementedError
+        """At daemon stop; `keep` leaves bridges, namespaces and rules for containers that go on running. Without any
+        of those nothing is left on the host either way."""
+        if self._foreign is not None:
+            self._foreign.close()
+        for container_id in tuple(self._proxies):
+            self._unserve(container_id)
+        if self._wiring is not None:
+            await self._run(functools.partial(self._close, self._wiring, keep))
+        self._wiring = None
+        self._later.shutdown()
+        self._kernel.shutdown()
+
+    def _close(self, wiring: Wiring, keep: bool) -> None:
+        if not keep:
+            for container_id in tuple(wiring.live):
+                _, links = wiring.down(container_id)
+                wiring.kernel.run(*map(netlink.delete_link, links))
+        if not wiring.live:
+            if self._foreign is not None:
+                self._foreign.withdraw()
+            for network in self._catalog.bridges():
+                with contextlib.suppress(OSError):
+                    bridges.remove(wiring.kernel, network.bridge)
+            wiring.nft.run(firewall.nothing(self._settings.nft_table))
+            with contextlib.suppress(OSError):
+                wiring.sandboxes.directory.rmdir()
+        wiring.close()
+
+    # -- networks ----------------------------------------------------------------------------------------------
 
     def get(self, ref: str) -> Network:
         """By name, id or unique id prefix. Raises `NotFound("network … not found")`."""
-        raise NotImplementedError
+        return self._catalog.get(ref)
 
     def all(self) -> list[Network]:
-        raise NotImplementedError
+        return self._catalog.all()
 
     async def create(self, spec: Network) -> tuple[Network, str]:
         """(network, warning). Overlaps, unknown drivers and taken names are refused as Docker words it."""
-        raise NotImplementedError
+        network = await self._run(functools.partial(self._create, self._opened, spec))
+        self._publish("create", network)
+        return network, ""
+
+    def _create(self, wiring: Wiring, spec: Network) -> Network:
+        network = self._catalog.create(spec, bridges.host_subnets(wiring.kernel))
+        try:
+            wiring.add_bridge(network)
+        except BaseException:
+            self._catalog.delete(network.id)
+            raise
+        return network
 
     async def remove(self, ref: str) -> None:
         """Refused while endpoints exist, and for bridge, host, none."""
-        raise NotImplementedError
+        network = await self._run(functools.partial(self._remove, self._opened, ref))
+        self._publish("destroy", network)
+
+    def _remove(self, wiring: Wiring, ref: str) -> Network:
+        network = self._catalog.get(ref)
+        if network.predefined:
+            raise Forbidden(f"{network.name} is a pre-defined network and cannot be removed")
+        if self.endpoints(network.id):
+            raise Forbidden(
+                f"error while removing network: network {network.name} id {network.id} has active endpoints"
+            )
+        wiring.remove_bridge(network)
+        self._catalog.delete(network.id)
+        return network
+
+    async def prune(self, keep: Callable[[Network], bool]) -> list[str]:
+        """Removes the user-defined networks that nobody is on and `keep` does not hold back; gives their names."""
+        removed = []
+        for network in self.all():
+            if network.predefined or self.endpoints(network.id) or keep(network):
+                continue
+            with contextlib.suppress(SampanError):
+                await self.remove(network.id)
+                removed.append(network.name)
+        return removed
 
     def endpoints(self, network_id: str) -> dict[str, Endpoint]:
         """Live endpoints by container id (`Containers` of `GET /networks/{id}`)."""
-        raise NotImplementedError
+        if self._wiring is None:
+            return {}
+        return {
+            container_id: endpoint
+            for container_id, live in tuple(self._wiring.live.items())
+            for endpoint in live.record.endpoints
+            if endpoint.network_id == network_id
+        }
+
+    # -- sandboxes ---------------------------------------------------------------------------------------------
 
     async def up(
         self,
@@ -146,22 +181,130 @@ class Networks:
         ports: list[PortRequest],
         sysctls: dict[str, str] | None = None,
     ) -> Sandbox:
-        """Makes a container's sandbox: netns, veths, addresses, routes, DNS names, port rules. `mode` is HostConfig.NetworkMode resolved
-        to bridge, none, host or a network's name (`container:ID` never gets here). All or nothing: on any failure (port taken, address
-        in use) everything is undone before it raises, with Docker's message."""
-        raise NotImplementedError
+        """Makes a container's sandbox: netns, veths, addresses, routes, DNS names, port rules. `mode` is
+        HostConfig.NetworkMode resolved to bridge, none, host or a network's name (`container:ID` never gets here). All
+        or nothing: on any failure (port taken, address in use) everything is undone before it raises, with Docker's
+        message."""
+        wiring = self._opened
+        live = await self._run(functools.partial(wiring.up, container_id, mode, endpoints, ports, sysctls or {}))
+        self._serve(live)
+        for endpoint in live.record.endpoints:
+            self._publish("connect", self._catalog.get(endpoint.network_id), container_id)
+        self._refill()
+        return self._sandbox(live)
 
     async def down(self, container_id: str) -> None:
         """Undoes `up`. Idempotent."""
-        raise NotImplementedError
+        wiring = self._opened
+        self._unserve(container_id)
+        live, links = await self._run(functools.partial(wiring.down, container_id))
+        if links:
+            self._later.submit(_delete_links, links)
+        for endpoint in live.record.endpoints if live else []:
+            network = self._catalog.find(endpoint.network_id)
+            if network is not None:
+                self._publish("disconnect", network, container_id)
 
     async def connect(self, container_id: str, request: EndpointRequest) -> Endpoint:
         """Adds an endpoint to a live sandbox."""
-        raise NotImplementedError
+        endpoint = await self._run(functools.partial(self._opened.connect, container_id, request))
+        self._publish("connect", self._catalog.get(endpoint.network_id), container_id)
+        return endpoint
 
     async def disconnect(self, container_id: str, network: str) -> None:
-        raise NotImplementedError
+        endpoint = await self._run(functools.partial(self._opened.disconnect, container_id, network))
+        self._publish("disconnect", self._catalog.get(endpoint.network_id), container_id)
 
     def info(self) -> dict[str, Any]:
         """What `GET /info` says of networking: pools, the FORWARD accept rule if one was added, warnings."""
-        raise NotImplementedError
+        added = self._foreign.chains if self._foreign is not None else []
+        return {
+            "DefaultAddressPools": [{"Base": base, "Size": size} for base, size in self._settings.address_pools],
+            "FirewallBackend": {
+                "Driver": "nftables",
+                "Info": [["Table", f"inet {self._settings.nft_table}"]]
+                + [["AcceptRule", f"in {chain}, whose policy is DROP"] for chain in added],
+            },
+            "Warnings": list(self._foreign.warnings) if self._foreign is not None else [],
+        }
+
+    # -- inside ------------------------------------------------------------------------------------------------
+
+    @property
+    def _opened(self) -> Wiring:
+        if self._wiring is None:
+            raise SampanError("networks are not open")
+        return self._wiring
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        """In the networks' thread, to the end even when the caller is cancelled: half an operation must not be
+        abandoned."""
+        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._kernel, work))
+
+    def _refill(self) -> None:
+        if self._wiring is not None:
+            self._later.submit(self._wiring.sandboxes.spares.refill)
+
+    def _sandbox(self, live: Live) -> Sandbox:
+        record = live.record
+        path = self._opened.sandboxes.path(record.container_id) if record.netns else None
+        return Sandbox(netns=path, endpoints=list(record.endpoints), ports=list(record.ports))
+
+    def _publish(self, action: str, network: Network, container_id: str = "") -> None:
+        attributes = {"container": container_id} if container_id else {}
+        attributes |= {"name": network.name, "type": network.driver}
+        self._events.publish("network", action, network.id, attributes)
+
+    def _serve(self, live: Live) -> None:
+        """Starts proxies on the sockets that nftables cannot serve: IPv6 ones (`::1`, and containers with IPv4
+        alone)."""
+        for held in live.held:
+            if held.socket is not None and ":" in held.port.host_ip and held.port.protocol != "sctp":
+                target = functools.partial(_target, live, held)
+                proxy = Proxy(held.socket, held.port.protocol, target)
+                self._proxies.setdefault(live.record.container_id, []).append(proxy)
+
+    def _unserve(self, container_id: str) -> None:
+        for proxy in self._proxies.pop(container_id, []):
+            proxy.close()
+
+
+def _target(live: Live, held: Held) -> Target | None:
+    """Where a proxied port leads by now."""
+    via4, via6 = gateways(live.record.endpoints)
+    if via4 is not None and via4.ipv4:
+        return via4.ipv4, held.port.container_port
+    if via6 is not None and via6.ipv6:
+        return via6.ipv6, held.port.container_port
+    return None
+
+
+def _record(container_id: str, sandbox: Sandbox) -> SandboxRecord:
+    """For a running container that has no record of ours: what the caller knows of it."""
+    return SandboxRecord(
+        container_id=container_id,
+        netns=sandbox.netns is not None,
+        endpoints=list(sandbox.endpoints),
+        ports=list(sandbox.ports),
+    )
+
+
+def _delete_links(names: list[str]) -> None:
+    """Slow (the kernel waits for a grace period a link), so nobody waits for it. The links' addresses are already
+    gone."""
+    try:
+        with Netlink() as kernel:
+            kernel.run(*map(netlink.delete_link, names))
+    except OSError as error:
+        log.warning("cannot delete links %s: %s", ", ".join(names), error)
+
+
+__all__ = [
+    "Endpoint",
+    "EndpointRequest",
+    "Network",
+    "Networks",
+    "PortRequest",
+    "PublishedPort",
+    "Sandbox",
+]

@@ -1,0 +1,242 @@
+"""The networks there are: their documents, names and address pools; what may be created and removed."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from ipaddress import ip_interface, ip_network
+
+import msgspec
+
+from sampan.errors import Conflict, Forbidden, InvalidParameter, NotFound, NotSupported, Unavailable
+from sampan.networks.addresses import (
+    Pool,
+    Subnet,
+    check_config,
+    choose_subnet,
+    first_address,
+    overlaps,
+    refuse_overlap,
+)
+from sampan.networks.model import IPAM, IPAMPool, Network, parse_bool
+from sampan.settings import Settings
+from sampan.store import Database, Documents, NameTaken
+
+_BRIDGE_OPTION = "com.docker.network.bridge."
+_BOOLEANS = ("enable_icc", "enable_ip_masquerade", "inhibit_ipv4", "default_bridge")
+
+
+class Catalog:
+    """All networks, in memory, mirrored in the database. Used from one thread, but for reading."""
+
+    def __init__(self, settings: Settings, database: Database) -> None:
+        self._settings = settings
+        self._documents: Documents[Network] = Documents(database, "network", Network)
+        self._networks: dict[str, Network] = dict(self._documents.all())
+        self._pools: dict[str, list[Pool]] = {}
+        for network in self._networks.values():
+            self._fill_pools(network)
+
+    # -- finding -----------------------------------------------------------------------------------------------
+
+    def all(self) -> list[Network]:
+        return list(self._networks.values())
+
+    def get(self, ref: str) -> Network:
+        """By full id, name, unique id prefix. Raises `NotFound`, `InvalidParameter` when the prefix is ambiguous."""
+        if ref in self._networks:
+            return self._networks[ref]
+        ref = "bridge" if ref == "default" else ref
+        networks = list(self._networks.values())
+        for network in networks:
+            if network.name == ref:
+                return network
+        matches = [network for network in networks if ref and network.id.startswith(ref)]
+        if len(matches) > 1:
+            raise InvalidParameter(f"network {ref} is ambiguous ({len(matches)} matches found based on ID prefix)")
+        if not matches:
+            raise NotFound(f"network {ref} not found")
+        return matches[0]
+
+    def find(self, ref: str) -> Network | None:
+        try:
+            return self.get(ref)
+        except NotFound:
+            return None
+
+    def bridges(self) -> list[Network]:
+        return [network for network in self._networks.values() if network.bridge]
+
+    def pools(self, network: Network) -> list[Pool]:
+        return self._pools.get(network.id, [])
+
+    def subnets(self, but: str = "") -> list[Subnet]:
+        """The subnets of all networks, except of the one with the id `but`."""
+        return [
+            ip_network(pool.subnet)
+            for network in self._networks.values()
+            if network.id != but
+            for pool in network.ipam.config
+            if pool.subnet
+        ]
+
+    # -- making ------------------------------------------------------------------------------------------------
+
+    def predefine(self, host_subnets: list[Subnet], bridge_address: str, in_use: bool) -> None:
+        """Makes sure that bridge, host and none exist. `host_subnets` is what the host routes to elsewhere,
+        `bridge_address` the "address/prefix" that the default bridge already has; `in_use` forbids moving it to
+        another subnet."""
+        for name, driver in (("host", "host"), ("none", "null")):
+            if self.find(name) is None:
+                self._put(Network(id=secrets.token_hex(32), name=name, driver=driver, created=time.time_ns()))
+        known = self.find("bridge")
+        if self._settings.bridge == "none":
+            if known is not None and not in_use:
+                self.delete(known.id)
+            return
+        if known is None or not in_use:
+            self._put(self._default_bridge(known, host_subnets, bridge_address))
+
+    def _default_bridge(self, known: Network | None, host_subnets: list[Subnet], bridge_address: str) -> Network:
+        address = self._settings.bip or bridge_address
+        taken = host_subnets + self.subnets(but=known.id if known else "")
+        if not address and known is not None:
+            pool = known.ipam.config[0]
+            subnet = ip_network(pool.subnet)
+            if not overlaps(subnet, host_subnets):
+                address = f"{pool.gateway}/{subnet.prefixlen}"
+        if not address:
+            subnet = choose_subnet(self._settings.address_pools, 4, taken)
+            address = f"{first_address(subnet)}/{subnet.prefixlen}"
+        interface = ip_interface(address)
+        options = {
+            _BRIDGE_OPTION + "default_bridge": "true",
+            _BRIDGE_OPTION + "enable_icc": "true",
+            _BRIDGE_OPTION + "enable_ip_masquerade": "true",
+            _BRIDGE_OPTION + "host_binding_ipv4": "0.0.0.0",
+            _BRIDGE_OPTION + "name": self._settings.bridge,
+            "com.docker.network.driver.mtu": "1500",
+        }
+        return Network(
+            id=known.id if known else secrets.token_hex(32),
+            name="bridge",
+            created=known.created if known else time.time_ns(),
+            ipam=IPAM(config=[IPAMPool(subnet=str(interface.network), gateway=str(interface.ip))]),
+            options=options,
+            bridge=self._settings.bridge,
+        )
+
+    def create(self, spec: Network, host_subnets: list[Subnet]) -> Network:
+        """Checks a user's wish as Docker does, completes it with subnets, gateways and a bridge name, and stores it."""
+        self._check(spec)
+        id = secrets.token_hex(32)
+        bridge = spec.options.get(_BRIDGE_OPTION + "name", "") or f"br-{id[:12]}"
+        for other in self.bridges():
+            if other.bridge == bridge:
+                raise Forbidden(
+                    f"cannot create network {id} ({bridge}): conflicts with network {other.id} ({bridge}): "
+                    "networks have same bridge name"
+                )
+        network = msgspec.structs.replace(
+            spec,
+            id=id,
+            created=time.time_ns(),
+            driver="bridge",
+            scope="local",
+            bridge=bridge,
+            configured=any(pool.subnet for pool in spec.ipam.config),
+            ipam=self._complete(spec, host_subnets),
+        )
+        self._put(network)
+        return network
+
+    def _check(self, spec: Network) -> None:
+        if not spec.name.strip():
+            raise InvalidParameter(f"invalid name: {spec.name}")
+        if spec.predefined:
+            raise Forbidden(f"operation is not permitted on predefined {spec.name} network ")
+        if any(network.name == spec.name for network in self._networks.values()):
+            raise Conflict(f"network with name {spec.name} already exists")
+        driver = spec.driver or "bridge"
+        if driver in ("host", "null"):
+            raise Forbidden(f'only one instance of "{driver}" network is allowed')
+        if driver == "overlay" or spec.ingress or spec.scope == "swarm":
+            raise Unavailable(
+                'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node '
+                "to swarm and try again."
+            )
+        if driver in ("macvlan", "ipvlan"):
+            raise NotSupported(f"the {driver} driver is not supported by sampan yet")
+        if driver != "bridge":
+            raise NotFound(f'plugin "{driver}" not found')
+        if spec.ipam.driver not in ("", "default"):
+            raise NotFound(f'plugin "{spec.ipam.driver}" not found')
+        check_config(spec.ipam.config)
+        self._check_options(spec)
+
+    @staticmethod
+    def _check_options(spec: Network) -> None:
+        for name in _BOOLEANS:
+            key = _BRIDGE_OPTION + name
+            value = spec.options.get(key)
+            if value is not None:
+                try:
+                    parse_bool(value)
+                except ValueError:
+                    raise InvalidParameter(
+                        f'failed to parse {key} value: {value} (strconv.ParseBool: parsing "{value}": invalid syntax)'
+                    ) from None
+        mtu = spec.options.get("com.docker.network.driver.mtu", "0")
+        if not mtu.isdigit():
+            raise InvalidParameter(
+                f"failed to parse com.docker.network.driver.mtu value: {mtu} "
+                f'(strconv.Atoi: parsing "{mtu}": invalid syntax)'
+            )
+        bridge = spec.options.get(_BRIDGE_OPTION + "name", "")
+        if len(bridge.encode()) > 15 or "/" in bridge:  # IFNAMSIZ
+            raise InvalidParameter(
+                f"invalid bridge name {bridge}: a network interface's name has at most 15 characters"
+            )
+
+    def _complete(self, spec: Network, host_subnets: list[Subnet]) -> IPAM:
+        """The IPAM configuration with a subnet for each enabled family and a gateway for each subnet."""
+        ours = self.subnets()
+        config: list[IPAMPool] = []
+        for pool in spec.ipam.config:
+            subnet = ip_network(pool.subnet)
+            refuse_overlap(subnet, ours + [ip_network(other.subnet) for other in config])
+            gateway = pool.gateway or first_address(subnet, pool.ip_range)
+            if pool.gateway == "" and gateway in (pool.auxiliary_addresses or {}).values():
+                gateway = _unreserved(subnet, set((pool.auxiliary_addresses or {}).values()))
+            config.append(msgspec.structs.replace(pool, gateway=gateway))
+        for version, wanted in ((4, spec.enable_ipv4), (6, spec.enable_ipv6)):
+            if wanted and not any(ip_network(pool.subnet).version == version for pool in config):
+                subnet = choose_subnet(self._settings.address_pools, version, ours + host_subnets)
+                config.append(IPAMPool(subnet=str(subnet), gateway=first_address(subnet)))
+        driver = spec.ipam.driver or "default"
+        return IPAM(driver=driver, options=spec.ipam.options, config=config)
+
+    def delete(self, id: str) -> None:
+        self._documents.delete(id)
+        self._networks.pop(id, None)
+        self._pools.pop(id, None)
+
+    def _put(self, network: Network) -> None:
+        try:
+            self._documents.put(network.id, network, network.name)
+        except NameTaken:
+            raise Conflict(f"network with name {network.name} already exists") from None
+        self._networks[network.id] = network
+        self._fill_pools(network)
+
+    def _fill_pools(self, network: Network) -> None:
+        pools = [Pool(config) for config in network.ipam.config if config.subnet]
+        enabled = {4: network.enable_ipv4, 6: network.enable_ipv6}
+        self._pools[network.id] = [pool for pool in pools if enabled[pool.subnet.version]]
+
+
+def _unreserved(subnet: Subnet, taken: set[str]) -> str:
+    for address in subnet.hosts():
+        if str(address) not in taken:
+            return str(address)
+    raise InvalidParameter(f"invalid network config:\nno address of {subnet} is left for the gateway")

@@ -1,0 +1,439 @@
+"""Wiring: the blocking half of networks. Makes and unmakes sandboxes, endpoints and rules, and keeps their records.
+
+Everything here runs in one thread (rtnetlink and nftables serialise anyway), so nothing needs a lock. Each operation
+is all or nothing: what it acquired is on an `ExitStack` until it succeeded.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+from sampan.errors import Conflict, Forbidden, InvalidParameter, SampanError
+from sampan.linux import netlink
+from sampan.linux.netlink import Netlink, NetlinkError
+from sampan.linux.nft import Nft, NftError
+from sampan.networks import bridges, firewall, sandboxes
+from sampan.networks.addresses import check_wanted, mac_of, random_mac
+from sampan.networks.catalog import Catalog
+from sampan.networks.firewall import BridgeRules, Rule
+from sampan.networks.model import Endpoint, EndpointRequest, Network, PortRequest, SandboxRecord
+from sampan.networks.ports import Held, PortBook, PortTaken
+from sampan.networks.sandboxes import Namespace, Sandboxes
+from sampan.settings import Settings
+from sampan.store import Database, Documents
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Live:
+    """A live sandbox: its record, and what of the process belongs to it."""
+
+    record: SandboxRecord
+    held: list[Held] = field(default_factory=list)
+    namespace: Namespace | None = None
+
+
+class Wiring:
+    """See the module. Make it in the thread that uses it: its sockets belong to that thread's network namespace."""
+
+    def __init__(self, settings: Settings, database: Database, catalog: Catalog) -> None:
+        self.catalog = catalog
+        self.kernel = Netlink()
+        self.nft = Nft()
+        self.sandboxes = Sandboxes(settings.exec_root / "netns")
+        self.ports = PortBook(bridges.has_ipv6())
+        self.rules = firewall.State(settings.nft_table)
+        self.live: dict[str, Live] = {}
+        self._records: Documents[SandboxRecord] = Documents(database, "sandbox", SandboxRecord)
+        self._indexes: dict[str, int] = {}
+
+    # -- networks ----------------------------------------------------------------------------------------------
+
+    def add_bridge(self, network: Network) -> None:
+        """Makes the network's bridge and its rules."""
+        with ExitStack() as undo:
+            undo.callback(self._forget_bridge, network)
+            self._indexes[network.id] = bridges.ensure(self.kernel, network)
+            rules = bridge_rules(network)
+            self.rules.bridges[network.id] = rules
+            self.transact(firewall.bridge_elements("add", self.rules.table, rules))
+            bridges.enable_forwarding(network.enable_ipv6)
+            undo.pop_all()
+
+    def adopt_bridge(self, network: Network) -> None:
+        """At start: makes or completes the bridge; its rules come with the whole table (`rebuild`)."""
+        try:
+            self._indexes[network.id] = bridges.ensure(self.kernel, network)
+        except SampanError as error:
+            log.error("network %s has no bridge: %s", network.name, error.message)
+        self.rules.bridges[network.id] = bridge_rules(network)
+        bridges.enable_forwarding(network.enable_ipv6)
+
+    def remove_bridge(self, network: Network) -> None:
+        rules = self.rules.bridges.pop(network.id, None)
+        if rules is not None:
+            self.transact(firewall.bridge_elements("delete", self.rules.table, rules))
+        self._forget_bridge(network)
+
+    def _forget_bridge(self, network: Network) -> None:
+        self.rules.bridges.pop(network.id, None)
+        self._indexes.pop(network.id, None)
+        bridges.remove(self.kernel, network.bridge)
+
+    def transact(self, commands: str) -> None:
+        """Applies a change of elements. Where the table is not as we left it (someone flushed the ruleset), the whole
+        table is put back in one transaction."""
+        if not commands:
+            return
+        try:
+            self.nft.run(commands)
+        except NftError as error:
+            log.warning("nftables table %s is not as we left it, putting it back: %s", self.rules.table, error)
+            self.rebuild()
+
+    def rebuild(self) -> None:
+        try:
+            self.nft.run(firewall.whole(self.rules))
+        except NftError as error:
+            raise SampanError(f"nftables refuses our table inet {self.rules.table}: {error}") from None
+
+    def has_table(self) -> bool:
+        """Is our table there, with its chains?"""
+        try:
+            return any(
+                item.get("chain", {}).get("name") == "ours"
+                for item in self.nft.query(f"list table inet {self.rules.table}")
+            )
+        except NftError:
+            return False
+
+    # -- sandboxes ---------------------------------------------------------------------------------------------
+
+    def up(
+        self,
+        container_id: str,
+        mode: str,
+        requests: list[EndpointRequest],
+        ports: list[PortRequest],
+        sysctls: dict[str, str],
+    ) -> Live:
+        if container_id in self.live:
+            self.down(container_id)
+        with ExitStack() as undo:
+            if mode == "host":
+                record = SandboxRecord(container_id=container_id, netns=False, endpoints=[self._nominal("host")])
+                live = Live(record)
+            else:
+                live = self._isolated(container_id, requests, ports, sysctls, undo)
+            self._records.put(container_id, live.record)
+            self.live[container_id] = live
+            undo.pop_all()
+        return live
+
+    def _isolated(
+        self,
+        container_id: str,
+        requests: list[EndpointRequest],
+        ports: list[PortRequest],
+        sysctls: dict[str, str],
+        undo: ExitStack,
+    ) -> Live:
+        wired = [request for request in requests if self.catalog.get(request.network).bridge]
+        live = Live(SandboxRecord(container_id=container_id))
+        for number, request in enumerate(wired):
+            live.record.endpoints.append(self._allocate(container_id, request, f"eth{number}", undo))
+        if not wired:
+            live.record.endpoints.append(self._nominal("none"))
+        self._publish(live, ports, _name(container_id, requests), undo)
+        inner = self.sandboxes.create(container_id, undo)
+        live.namespace = inner
+        for endpoint in live.record.endpoints:
+            if endpoint.link:
+                self._attach(inner, endpoint, undo)
+        sandboxes.set_gateways(inner, *gateways(live.record.endpoints))
+        if sysctls:
+            sandboxes.apply_sysctls(inner.descriptor, sysctls)
+        rules = rules_of(live)
+        if rules:
+            self.rules.rules[container_id] = rules
+            undo.callback(self.rules.rules.pop, container_id, None)
+            self.transact(firewall.port_elements("add", self.rules.table, rules))
+        return live
+
+    def _nominal(self, name: str) -> Endpoint:
+        """Membership of host or none: an id, and nothing of the kernel."""
+        network = self.catalog.get(name)
+        return Endpoint(network=network.name, network_id=network.id, endpoint_id=secrets.token_hex(32))
+
+    def _allocate(self, container_id: str, request: EndpointRequest, interface: str, undo: ExitStack) -> Endpoint:
+        """The endpoint's addresses, taken from the network's pools; given back when `undo` unwinds."""
+        network = self.catalog.get(request.network)
+        pools = self.catalog.pools(network)
+        found: dict[int, tuple[str, int, str]] = {4: ("", 0, ""), 6: ("", 0, "")}
+        for version, wanted in ((4, request.ipv4), (6, request.ipv6)):
+            if wanted:
+                check_wanted(wanted, version, pools, network.configured, network.name)
+            family = [pool for pool in pools if pool.subnet.version == version and (not wanted or wanted in pool)]
+            if family:
+                pool = family[0]
+                try:
+                    address = pool.take(wanted)
+                except SampanError as error:
+                    if wanted:
+                        raise
+                    raise SampanError(f"{error.message}: {network.name} ({network.id})") from None
+                undo.callback(pool.release, address)
+                gateway = "" if network.internal else pool.gateway
+                found[version] = (address, pool.subnet.prefixlen, gateway)
+        return Endpoint(
+            network=network.name,
+            network_id=network.id,
+            endpoint_id=secrets.token_hex(32),
+            mac=request.mac or (mac_of(found[4][0]) if found[4][0] else random_mac()),
+            ipv4=found[4][0],
+            ipv4_prefix=found[4][1],
+            gateway=found[4][2],
+            ipv6=found[6][0],
+            ipv6_prefix=found[6][1],
+            ipv6_gateway=found[6][2],
+            dns_names=[] if network.predefined else list(request.dns_names),
+            links=[] if network.predefined else list(request.links),
+            link="veth" + secrets.token_hex(4)[:7],
+            interface=interface,
+            gw_priority=request.gw_priority,
+        )
+
+    def _attach(self, inner: Namespace, endpoint: Endpoint, undo: ExitStack) -> None:
+        network = self.catalog.get(endpoint.network_id)
+        index = self._indexes.get(network.id)
+        if index is None:
+            raise SampanError(f"network {network.name} has no bridge")
+        undo.callback(self.kernel.run, netlink.delete_link(endpoint.link))
+        try:
+            sandboxes.attach(
+                self.kernel,
+                inner,
+                endpoint,
+                index,
+                hairpin=bridges.filters_bridged_packets(),
+                isolated=not network.icc,
+                mtu=network.mtu,
+            )
+        except NetlinkError as error:
+            raise SampanError(
+                f"failed to create endpoint {endpoint.endpoint_id[:12]} on network {network.name}: {error.strerror}"
+            ) from error
+
+    def _publish(self, live: Live, ports: list[PortRequest], name: str, undo: ExitStack) -> None:
+        """Reserves host ports for the endpoint that provides the gateway; a container without a way out publishes
+        nothing."""
+        via4, via6 = gateways(live.record.endpoints)
+        provider = via4 or via6
+        if provider is None or not ports:
+            return
+        undo.callback(self._release, live)
+        addresses = (via4.ipv4 if via4 else "", via6.ipv6 if via6 else "")
+        try:
+            self.ports.reserve(live.record.container_id, ports, addresses, live.held)
+        except PortTaken as error:
+            raise SampanError(
+                f"driver failed programming external connectivity on endpoint {name} "
+                f"({provider.endpoint_id}): {error.message}"
+            ) from None
+        live.record.ports = [held.port for held in live.held]
+
+    def _release(self, live: Live) -> None:
+        for held in live.held:
+            self.ports.release(held)
+        live.held.clear()
+
+    def down(self, container_id: str) -> tuple[Live | None, list[str]]:
+        """Undoes `up`, but for the removal of links, which is slow: gives their names."""
+        live = self.live.pop(container_id, None)
+        if live is None:
+            self.sandboxes.remove(container_id)
+            return None, []
+        rules = self.rules.rules.pop(container_id, [])
+        self.transact(firewall.port_elements("delete", self.rules.table, rules))
+        self._release(live)
+        if live.record.netns:
+            inner = self._namespace(live)
+            for endpoint in live.record.endpoints:
+                if inner is not None and endpoint.link:
+                    sandboxes.strip_addresses(inner, endpoint)
+                self._give_back(endpoint)
+            if inner is not None:
+                inner.close()
+            self.sandboxes.remove(container_id)
+        self._records.delete(container_id)
+        return live, [endpoint.link for endpoint in live.record.endpoints if endpoint.link]
+
+    def _give_back(self, endpoint: Endpoint) -> None:
+        network = self.catalog.find(endpoint.network_id)
+        for pool in self.catalog.pools(network) if network else []:
+            for address in (endpoint.ipv4, endpoint.ipv6):
+                if address and address in pool:
+                    pool.release(address)
+
+    def _namespace(self, live: Live) -> Namespace | None:
+        """The sandbox's namespace, opened again after a restart of the daemon; None when it is gone."""
+        if live.namespace is None:
+            try:
+                live.namespace = sandboxes.enter(self.sandboxes.path(live.record.container_id))
+            except OSError:
+                return None
+        return live.namespace
+
+    # -- endpoints of a live sandbox -----------------------------------------------------------------------------
+
+    def connect(self, container_id: str, request: EndpointRequest) -> Endpoint:
+        live = self.live.get(container_id)
+        network = self.catalog.get(request.network)
+        if live is None:
+            raise Conflict(f"container {container_id} is not running")
+        if not live.record.netns or network.driver == "host":
+            raise InvalidParameter("container cannot be disconnected from host network or connected to host network")
+        if network.driver == "null":
+            raise InvalidParameter(
+                "container cannot be connected to multiple networks with one of the networks in private (none) mode"
+            )
+        if any(endpoint.network_id == network.id for endpoint in live.record.endpoints):
+            name = _name(container_id, [request])
+            raise Forbidden(f"endpoint with name {name} already exists in network {network.name}")
+        if any(endpoint.network == "none" for endpoint in live.record.endpoints):
+            raise InvalidParameter(
+                "container cannot be connected to multiple networks with one of the networks in private (none) mode"
+            )
+        inner = self._namespace(live)
+        if inner is None:
+            raise Conflict(f"container {container_id} is not running")
+        with ExitStack() as undo:
+            used = {endpoint.interface for endpoint in live.record.endpoints}
+            interface = next(name for number in range(256) if (name := f"eth{number}") not in used)
+            endpoint = self._allocate(container_id, request, interface, undo)
+            self._attach(inner, endpoint, undo)
+            self._regard(live, [*live.record.endpoints, endpoint])
+            undo.pop_all()
+        return endpoint
+
+    def disconnect(self, container_id: str, ref: str) -> Endpoint:
+        network = self.catalog.get(ref)
+        live = self.live.get(container_id)
+        endpoints = live.record.endpoints if live else []
+        leaving = next((endpoint for endpoint in endpoints if endpoint.network_id == network.id), None)
+        if live is None or leaving is None:
+            raise SampanError(f"container {container_id} is not connected to network {network.name}")
+        if network.driver == "host":
+            raise InvalidParameter("container cannot be disconnected from host network or connected to host network")
+        if leaving.link:
+            self.kernel.run(netlink.delete_link(leaving.link))
+            self._give_back(leaving)
+        self._regard(live, [endpoint for endpoint in endpoints if endpoint is not leaving])
+        return leaving
+
+    def _regard(self, live: Live, endpoints: list[Endpoint]) -> None:
+        """Makes `endpoints` the sandbox's endpoints: default routes and published ports follow the one that is now the
+        gateway."""
+        live.record.endpoints = endpoints
+        inner = self._namespace(live)
+        if inner is not None:
+            sandboxes.set_gateways(inner, *gateways(endpoints), replace=True)
+        before = self.rules.rules.pop(live.record.container_id, [])
+        after = rules_of(live)
+        if after:
+            self.rules.rules[live.record.container_id] = after
+        if before != after:
+            table = self.rules.table
+            commands = [firewall.port_elements("delete", table, before), firewall.port_elements("add", table, after)]
+            self.transact("\n".join(filter(None, commands)))
+        self._records.put(live.record.container_id, live.record)
+
+    # -- taking over -------------------------------------------------------------------------------------------
+
+    def records(self) -> dict[str, SandboxRecord]:
+        return dict(self._records.all())
+
+    def take_over(self, record: SandboxRecord) -> bool:
+        """A sandbox that lived on while the daemon was away. False when its namespace is gone."""
+        if record.netns and not self.sandboxes.exists(record.container_id):
+            return False
+        live = Live(record)
+        for endpoint in record.endpoints:
+            network = self.catalog.find(endpoint.network_id)
+            for pool in self.catalog.pools(network) if network else []:
+                for address in (endpoint.ipv4, endpoint.ipv6):
+                    if address and address in pool:
+                        pool.hold(address)
+        for port in record.ports:
+            held = self.ports.hold_again(record.container_id, port)
+            if held.socket is None and port.protocol != "sctp":
+                log.warning(
+                    "port %s:%d of container %s was taken meanwhile", port.host_ip, port.host_port, record.container_id
+                )
+            live.held.append(held)
+        rules = rules_of(live)
+        if rules:
+            self.rules.rules[record.container_id] = rules
+        self.live[record.container_id] = live
+        self._records.put(record.container_id, record)
+        return True
+
+    def sweep(self) -> None:
+        """Removes every namespace and link that belongs to no live sandbox, and every record."""
+        for name in self.sandboxes.names():
+            if name not in self.live or not self.live[name].record.netns:
+                self.sandboxes.remove(name)
+        for container_id in self.records():
+            if container_id not in self.live:
+                self._records.delete(container_id)
+        expected = {endpoint.link for live in self.live.values() for endpoint in live.record.endpoints}
+        masters = set(self._indexes.values())
+        for link in self.kernel.links():
+            if link.kind == "veth" and link.master in masters and link.name not in expected:
+                self.kernel.run(netlink.delete_link(link.name))
+
+    def close(self) -> None:
+        for live in self.live.values():
+            for held in live.held:
+                held.close()
+            if live.namespace is not None:
+                live.namespace.close()
+        self.live.clear()
+        self.sandboxes.spares.close()
+        self.kernel.close()
+        self.nft.close()
+
+
+def gateways(endpoints: list[Endpoint]) -> tuple[Endpoint | None, Endpoint | None]:
+    """The endpoints that carry the default routes, IPv4 and IPv6: highest priority first, then by network name
+    (Docker's order)."""
+    order = sorted(endpoints, key=lambda endpoint: (-endpoint.gw_priority, endpoint.network))
+    via4 = next((endpoint for endpoint in order if endpoint.gateway), None)
+    via6 = next((endpoint for endpoint in order if endpoint.ipv6_gateway), None)
+    return via4, via6
+
+
+def rules_of(live: Live) -> list[Rule]:
+    """The translations for a sandbox's published ports. A port on an IPv6 host address of a container without IPv6 has
+    none: `proxies` serves it."""
+    via4, via6 = gateways(live.record.endpoints)
+    rules = []
+    for port in live.record.ports:
+        target = (via6.ipv6 if via6 else "") if ":" in port.host_ip else (via4.ipv4 if via4 else "")
+        if target:
+            rules.append(Rule(port.protocol, port.host_ip, port.host_port, target, port.container_port))
+    return rules
+
+
+def bridge_rules(network: Network) -> BridgeRules:
+    subnets = tuple(pool.subnet for pool in network.ipam.config if pool.subnet)
+    return BridgeRules(network.bridge, subnets, network.masquerade, network.icc, network.internal)
+
+
+def _name(container_id: str, requests: list[EndpointRequest]) -> str:
+    """The container's name, as messages show it."""
+    return next((name for request in requests for name in request.dns_names), container_id[:12])
