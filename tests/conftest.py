@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import zlib
 from collections.abc import Iterator
 
 import pytest
@@ -35,7 +36,7 @@ def daemon(request: pytest.FixtureRequest) -> Iterator[Daemon]:
     """A running `sampand` with busybox:latest loaded, shared by one module's tests."""
     if os.geteuid() != 0:
         pytest.skip("needs root")
-    daemon = Daemon(request.module.__name__.rpartition(".")[2].removeprefix("test_")[:6].replace("_", ""))
+    daemon = Daemon(request.module.__name__.rpartition(".")[2].rpartition("_")[2][:6])
     try:
         daemon.start()
         daemon.load(busybox_archive())
@@ -47,6 +48,6 @@ def daemon(request: pytest.FixtureRequest) -> Iterator[Daemon]:
 @pytest.fixture
 def container_name(request: pytest.FixtureRequest, daemon: Daemon) -> Iterator[str]:
     """A free name; whatever has it at the end of the test is removed."""
-    name = f"t{abs(hash(request.node.name)) % 10**8}"
+    name = f"t{zlib.crc32(request.node.name.encode()):x}"
     yield name
     daemon.api("DELETE", f"/containers/{name}?force=1&v=1")

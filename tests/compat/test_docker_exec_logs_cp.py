@@ -1,4 +1,4 @@
-"""`exec`, `logs`, `top`, `cp`, `diff`, `export` with the stock CLI."""
+"""`exec`, `logs`, `top`, `cp`, `diff`, `export` with the stock CLI and ours."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from support.daemon import CONTROL, Daemon, docker_binary
+from support.daemon import CONTROL, Daemon
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def box(daemon: Daemon) -> Iterator[str]:
 
 # -- exec ------------------------------------------------------------------------------------------
 def test_exec_output_code_and_streams(daemon: Daemon, box: str) -> None:
-    result = daemon.docker("exec", box, "sh", "-c", "echo out; echo err >&2; exit 7")
+    result = daemon.cli("exec", box, "sh", "-c", "echo out; echo err >&2; exit 7")
     assert (result.returncode, result.stdout, result.stderr) == (7, "out\n", "err\n")
 
 
@@ -48,13 +48,13 @@ def test_exec_privileged_has_every_capability(daemon: Daemon, box: str) -> None:
 @pytest.mark.parametrize(("command", "code"), [("nosuchcommand", 127), ("/etc/passwd", 126)])
 def test_exec_of_what_cannot_run(daemon: Daemon, box: str, command: str, code: int) -> None:
     expected = {code, 126} if CONTROL else {code}  # dockerd before 28 says 126 for both
-    assert daemon.docker("exec", box, command).returncode in expected
+    assert daemon.cli("exec", box, command).returncode in expected
 
 
 def test_exec_detached_runs_on(daemon: Daemon, box: str) -> None:
     assert daemon.ok("exec", "-d", box, "sh", "-c", "sleep 0.2; echo done > /tmp/detached") == ""
     for _ in range(50):
-        if daemon.docker("exec", box, "cat", "/tmp/detached").stdout == "done\n":
+        if daemon.cli("exec", box, "cat", "/tmp/detached").stdout == "done\n":
             return
         time.sleep(0.1)
     raise AssertionError("the detached exec did not run")
@@ -62,7 +62,7 @@ def test_exec_detached_runs_on(daemon: Daemon, box: str) -> None:
 
 def test_exec_in_a_stopped_container_is_refused(daemon: Daemon, container_name: str) -> None:
     daemon.ok("create", "--name", container_name, "busybox")
-    result = daemon.docker("exec", container_name, "true")
+    result = daemon.cli("exec", container_name, "true")
     assert result.returncode == 1 and "is not running" in result.stderr
 
 
@@ -77,12 +77,12 @@ def test_top_lists_the_processes(daemon: Daemon, box: str) -> None:
 def test_logs_keep_streams_apart_and_tail(daemon: Daemon, container_name: str) -> None:
     script = "for i in 1 2 3 4; do echo out$i; echo err$i >&2; done"
     daemon.ok("run", "--name", container_name, "busybox", "sh", "-c", script)
-    whole = daemon.docker("logs", container_name)
+    whole = daemon.cli("logs", container_name)
     assert whole.stdout.split() == ["out1", "out2", "out3", "out4"]
     assert whole.stderr.split() == ["err1", "err2", "err3", "err4"]
-    tail = daemon.docker("logs", "--tail", "3", container_name)
+    tail = daemon.cli("logs", "--tail", "3", container_name)
     assert len(tail.stdout.splitlines()) + len(tail.stderr.splitlines()) == 3
-    assert daemon.docker("logs", "-n", "0", container_name).stdout == ""
+    assert daemon.cli("logs", "-n", "0", container_name).stdout == ""
 
 
 def test_logs_timestamps_since_until(daemon: Daemon, container_name: str) -> None:
@@ -107,7 +107,7 @@ def test_logs_of_a_long_line_come_back_whole(daemon: Daemon, container_name: str
 
 def test_log_driver_none_cannot_be_read(daemon: Daemon, container_name: str) -> None:
     daemon.ok("run", "--name", container_name, "--log-driver", "none", "busybox", "echo", "x")
-    result = daemon.docker("logs", container_name)
+    result = daemon.cli("logs", container_name)
     assert result.returncode == 1 and "configured logging driver does not support reading" in result.stderr
 
 
@@ -138,9 +138,9 @@ def test_cp_by_stdin_and_stdout(daemon: Daemon, box: str) -> None:
         entry = tarfile.TarInfo("piped")
         entry.size = 3
         tar.addfile(entry, io.BytesIO(b"abc"))
-    command = [docker_binary(), "cp", "-", f"{box}:/tmp"]
+    command = [*daemon.client, "cp", "-", f"{box}:/tmp"]
     subprocess.run(command, input=buffer.getvalue(), check=True, env=daemon.environment(), capture_output=True)
-    command = [docker_binary(), "cp", f"{box}:/tmp/piped", "-"]
+    command = [*daemon.client, "cp", f"{box}:/tmp/piped", "-"]
     out = subprocess.run(command, check=True, env=daemon.environment(), capture_output=True).stdout
     with tarfile.open(fileobj=io.BytesIO(out)) as tar:
         extracted = tar.extractfile("piped")
@@ -174,7 +174,7 @@ def test_cp_sees_volumes(daemon: Daemon, container_name: str, tmp_path: Path) ->
 
 
 def test_cp_of_what_is_not_there(daemon: Daemon, box: str, tmp_path: Path) -> None:
-    result = daemon.docker("cp", f"{box}:/nosuch", str(tmp_path))
+    result = daemon.cli("cp", f"{box}:/nosuch", str(tmp_path))
     assert result.returncode == 1 and "Could not find the file /nosuch in container" in result.stderr
 
 

@@ -51,7 +51,7 @@ def test_seccomp_filters_and_can_be_turned_off(daemon: Daemon) -> None:
     read = "grep ^Seccomp: /proc/self/status | cut -f2"
     assert inside(daemon, read) == "2"
     assert inside(daemon, read, "--security-opt", "seccomp=unconfined") == "0"
-    assert daemon.docker("run", "--rm", "busybox", "unshare", "-U", "true").returncode != 0
+    assert daemon.cli("run", "--rm", "busybox", "unshare", "-U", "true").returncode != 0
 
 
 def test_no_new_privileges_on_request(daemon: Daemon) -> None:

@@ -1,4 +1,4 @@
-"""Start, stop, kill, pause, rename, remove, wait, restart with the stock CLI."""
+"""Start, stop, kill, pause, rename, remove, wait, restart with the stock CLI and ours."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from support.daemon import Daemon, docker_binary
+from support.daemon import Daemon
 
 
 def state(daemon: Daemon, name: str) -> dict[str, object]:
@@ -54,7 +54,7 @@ def test_kill_with_a_signal(daemon: Daemon, container_name: str) -> None:
 
 def test_kill_of_a_stopped_container_is_refused(daemon: Daemon, container_name: str) -> None:
     daemon.ok("create", "--name", container_name, "busybox")
-    result = daemon.docker("kill", container_name)
+    result = daemon.cli("kill", container_name)
     assert result.returncode == 1 and "is not running" in result.stderr
 
 
@@ -81,7 +81,7 @@ def test_pause_freezes_and_unpause_thaws(daemon: Daemon, container_name: str) ->
     frozen = len(daemon.ok("logs", container_name))
     time.sleep(0.4)
     assert len(daemon.ok("logs", container_name)) == frozen
-    refused = daemon.docker("exec", container_name, "true")
+    refused = daemon.cli("exec", container_name, "true")
     assert refused.returncode == 1 and "is paused" in refused.stderr
     daemon.ok("unpause", container_name)
     assert state(daemon, container_name)["Status"] == "running"
@@ -91,20 +91,20 @@ def test_rename(daemon: Daemon, container_name: str) -> None:
     identifier = sleeper(daemon, container_name + "-old")
     daemon.ok("rename", container_name + "-old", container_name)
     assert daemon.ok("inspect", "-f", "{{.Id}} {{.Name}}", container_name) == f"{identifier} /{container_name}"
-    assert daemon.docker("inspect", container_name + "-old").returncode == 1
+    assert daemon.cli("inspect", container_name + "-old").returncode == 1
 
 
 def test_remove_needs_force_while_running(daemon: Daemon, container_name: str) -> None:
     sleeper(daemon, container_name)
-    refused = daemon.docker("rm", container_name)
+    refused = daemon.cli("rm", container_name)
     assert refused.returncode == 1 and "container is running" in refused.stderr
     assert daemon.ok("rm", "-f", container_name) == container_name
-    assert "No such" in daemon.docker("inspect", container_name).stderr
+    assert "No such" in daemon.cli("inspect", container_name).stderr
 
 
 def test_remove_several_goes_on_after_an_error(daemon: Daemon, container_name: str) -> None:
     daemon.ok("create", "--name", container_name, "busybox")
-    result = daemon.docker("rm", "nosuch-sampan", container_name)
+    result = daemon.cli("rm", "nosuch-sampan", container_name)
     assert result.returncode == 1
     assert "No such container: nosuch-sampan" in result.stderr and result.stdout == f"{container_name}\n"
 
@@ -112,7 +112,7 @@ def test_remove_several_goes_on_after_an_error(daemon: Daemon, container_name: s
 def test_wait_conditions(daemon: Daemon, container_name: str) -> None:
     sleeper(daemon, container_name)
     waiter = subprocess.Popen(
-        [docker_binary(), "wait", container_name], stdout=subprocess.PIPE, text=True, env=daemon.environment()
+        [*daemon.client, "wait", container_name], stdout=subprocess.PIPE, text=True, env=daemon.environment()
     )
     time.sleep(0.3)
     assert waiter.poll() is None

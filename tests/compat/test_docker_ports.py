@@ -1,4 +1,4 @@
-"""Published ports with the stock CLI: the four forms of -p, from every side of the host."""
+"""Published ports with the stock CLI and ours: the four forms of -p, from every side of the host."""
 
 from __future__ import annotations
 
@@ -128,13 +128,13 @@ def test_a_container_reaches_its_own_published_port(daemon: Daemon, container_na
 def test_port_in_use_by_a_container(daemon: Daemon, container_name: str) -> None:
     port = free_port()
     serve(daemon, container_name, f"{port}:80")
-    result = daemon.docker("run", "-d", "--name", container_name + "-2", "-p", f"{port}:80", "busybox", "sleep", "60")
+    result = daemon.cli("run", "-d", "--name", container_name + "-2", "-p", f"{port}:80", "busybox", "sleep", "60")
     try:
         assert result.returncode == 125
         assert f"Bind for 0.0.0.0:{port} failed: port is already allocated" in result.stderr
         assert daemon.ok("inspect", "-f", "{{.State.Status}}", container_name + "-2") == "created"
     finally:
-        daemon.docker("rm", "-f", container_name + "-2")
+        daemon.cli("rm", "-f", container_name + "-2")
     assert ask("127.0.0.1", port) == b"answer\n"
 
 
@@ -143,7 +143,7 @@ def test_port_in_use_by_a_process(daemon: Daemon, container_name: str) -> None:
         taken.bind(("0.0.0.0", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        result = daemon.docker("run", "-d", "--name", container_name, "-p", f"{port}:80", "busybox", "sleep", "60")
+        result = daemon.cli("run", "-d", "--name", container_name, "-p", f"{port}:80", "busybox", "sleep", "60")
         assert result.returncode == 125 and "address already in use" in result.stderr
 
 

@@ -1,4 +1,4 @@
-"""`ps`, `inspect`, `port`, `info`, `version` with the stock CLI: filters, formats, columns."""
+"""`ps`, `inspect`, `port`, `info`, `version` with the stock CLI and ours: filters, formats, columns."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_ps_filters(daemon: Daemon, fleet: dict[str, str], filters: list[str], e
 
 
 def test_ps_bad_filter_is_refused(daemon: Daemon, fleet: dict[str, str]) -> None:
-    result = daemon.docker("ps", "--filter", "nosuch=1")
+    result = daemon.cli("ps", "--filter", "nosuch=1")
     assert result.returncode == 1 and "invalid filter 'nosuch'" in result.stderr
 
 
@@ -95,7 +95,7 @@ def test_inspect_has_what_scripts_read(daemon: Daemon, fleet: dict[str, str]) ->
 
 
 def test_inspect_of_nothing(daemon: Daemon) -> None:
-    result = daemon.docker("inspect", "nosuch-sampan")
+    result = daemon.cli("inspect", "nosuch-sampan")
     assert (result.returncode, result.stdout.strip()) == (1, "[]")
     assert "No such object: nosuch-sampan" in result.stderr
 

@@ -1,4 +1,4 @@
-"""`docker run` with the stock CLI: output, exit codes, and what each flag does inside the container."""
+"""`docker run` with the stock CLI and ours: output, exit codes, and what each flag does inside the container."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_prints_what_the_command_prints(daemon: Daemon) -> None:
 
 
 def test_stdout_and_stderr_stay_apart(daemon: Daemon) -> None:
-    result = daemon.docker("run", "--rm", "busybox", "sh", "-c", "echo out; echo err >&2")
+    result = daemon.cli("run", "--rm", "busybox", "sh", "-c", "echo out; echo err >&2")
     assert (result.stdout, result.stderr) == ("out\n", "err\n")
 
 
@@ -34,18 +34,18 @@ def test_stdout_and_stderr_stay_apart(daemon: Daemon) -> None:
     ],
 )
 def test_exit_codes_are_dockers(daemon: Daemon, command: list[str], code: int) -> None:
-    assert daemon.docker("run", "--rm", "busybox", *command).returncode == code
+    assert daemon.cli("run", "--rm", "busybox", *command).returncode == code
 
 
 def test_missing_command_is_named_and_nothing_stays(daemon: Daemon, container_name: str) -> None:
-    result = daemon.docker("run", "--name", container_name, "--rm", "busybox", "nosuchcommand")
+    result = daemon.cli("run", "--name", container_name, "--rm", "busybox", "nosuchcommand")
     assert result.returncode == 127
     assert 'exec: "nosuchcommand": executable file not found in $PATH' in result.stderr
     assert daemon.ok("ps", "-aq", "--filter", f"name={container_name}") == ""
 
 
 def test_unknown_image_is_125(daemon: Daemon) -> None:
-    result = daemon.docker("run", "--rm", "--pull", "never", "nosuchimage:1")
+    result = daemon.cli("run", "--rm", "--pull", "never", "nosuchimage:1")
     assert result.returncode == 125
     assert "No such image: nosuchimage:1" in result.stderr
 
@@ -56,7 +56,7 @@ def test_stdin_reaches_the_command_and_ends(daemon: Daemon) -> None:
 
 def test_a_megabyte_through_stdin_and_back(daemon: Daemon) -> None:
     text = "0123456789abcde\n" * 65536
-    assert daemon.docker("run", "--rm", "-i", "busybox", "cat", input=text).stdout == text
+    assert daemon.cli("run", "--rm", "-i", "busybox", "cat", input=text).stdout == text
 
 
 def test_detached_prints_the_id(daemon: Daemon, container_name: str) -> None:
@@ -89,7 +89,7 @@ def test_working_directory_user_and_hostname(daemon: Daemon) -> None:
 
 
 def test_unknown_user_is_refused(daemon: Daemon) -> None:
-    result = daemon.docker("run", "--rm", "-u", "stranger", "busybox", "true")
+    result = daemon.cli("run", "--rm", "-u", "stranger", "busybox", "true")
     assert result.returncode == 125 or result.returncode == 126
     assert "unable to find user stranger: no matching entries in passwd file" in result.stderr
 
@@ -103,7 +103,7 @@ def test_bind_mounts_and_volumes(daemon: Daemon, tmp_path: Path) -> None:
     assert run(daemon, "-v", f"{tmp_path}:/data", "busybox", "cat", "/data/f") == "from the host"
     run(daemon, "-v", f"{tmp_path}:/data", "busybox", "sh", "-c", "echo inside > /data/g")
     assert (tmp_path / "g").read_text() == "inside\n"
-    refused = daemon.docker("run", "--rm", "-v", f"{tmp_path}:/data:ro", "busybox", "touch", "/data/h")
+    refused = daemon.cli("run", "--rm", "-v", f"{tmp_path}:/data:ro", "busybox", "touch", "/data/h")
     assert refused.returncode == 1 and "Read-only file system" in refused.stderr
     daemon.ok("volume", "create", "vol-run")
     run(daemon, "-v", "vol-run:/v", "busybox", "sh", "-c", "echo kept > /v/x")
@@ -112,7 +112,7 @@ def test_bind_mounts_and_volumes(daemon: Daemon, tmp_path: Path) -> None:
 
 
 def test_missing_bind_source_is_refused_for_mount(daemon: Daemon) -> None:
-    result = daemon.docker("run", "--rm", "--mount", "type=bind,src=/nosuchdir-sampan,dst=/d", "busybox")
+    result = daemon.cli("run", "--rm", "--mount", "type=bind,src=/nosuchdir-sampan,dst=/d", "busybox")
     assert result.returncode == 125
     assert "bind source path does not exist: /nosuchdir-sampan" in result.stderr
 
@@ -155,7 +155,7 @@ def test_limits_are_in_force(daemon: Daemon) -> None:
 
 def test_memory_limit_kills_and_says_so(daemon: Daemon, container_name: str) -> None:
     script = "x=a; while true; do x=$x$x; done"
-    result = daemon.docker(
+    result = daemon.cli(
         "run", "--name", container_name, "-m", "16m", "--memory-swap", "16m", "busybox", "sh", "-c", script
     )
     assert result.returncode == 137
@@ -165,7 +165,7 @@ def test_memory_limit_kills_and_says_so(daemon: Daemon, container_name: str) -> 
 def test_sysctl_and_unsafe_sysctl(daemon: Daemon) -> None:
     read = ["busybox", "cat", "/proc/sys/net/ipv4/ip_default_ttl"]
     assert run(daemon, "--sysctl", "net.ipv4.ip_default_ttl=99", *read) == "99"
-    assert daemon.docker("run", "--rm", "--sysctl", "kernel.panic=1", "busybox").returncode != 0
+    assert daemon.cli("run", "--rm", "--sysctl", "kernel.panic=1", "busybox").returncode != 0
 
 
 def test_device(daemon: Daemon) -> None:
@@ -184,20 +184,20 @@ def test_network_none_host_and_container(daemon: Daemon, container_name: str) ->
 
 
 def test_pull_policy_always_fails_without_a_registry(daemon: Daemon) -> None:
-    result = daemon.docker("run", "--rm", "--pull", "always", "127.0.0.1:9/nosuch:1")
+    result = daemon.cli("run", "--rm", "--pull", "always", "127.0.0.1:9/nosuch:1")
     assert result.returncode == 125 or result.returncode == 1
 
 
 def test_name_in_use(daemon: Daemon, container_name: str) -> None:
     identifier = daemon.ok("create", "--name", container_name, "busybox")
-    result = daemon.docker("create", "--name", container_name, "busybox")
+    result = daemon.cli("create", "--name", container_name, "busybox")
     assert result.returncode == 1
     assert f'The container name "/{container_name}" is already in use by container "{identifier}"' in result.stderr
     assert "You have to remove (or rename) that container to be able to reuse that name." in result.stderr
 
 
 def test_attach_only_stdout(daemon: Daemon) -> None:
-    result = daemon.docker("run", "--rm", "-a", "stdout", "busybox", "sh", "-c", "echo out; echo err >&2")
+    result = daemon.cli("run", "--rm", "-a", "stdout", "busybox", "sh", "-c", "echo out; echo err >&2")
     assert (result.stdout, result.stderr) == ("out\n", "")
 
 
@@ -206,11 +206,9 @@ def test_signals_are_proxied_to_the_container(daemon: Daemon, container_name: st
     import subprocess
     import time
 
-    from support.daemon import docker_binary
-
     script = "trap 'echo caught; exit 7' USR1; echo ready; while :; do sleep 0.1; done"
     client = subprocess.Popen(
-        [docker_binary(), "run", "--name", container_name, "busybox", "sh", "-c", script],
+        [*daemon.client, "run", "--name", container_name, "busybox", "sh", "-c", script],
         stdout=subprocess.PIPE, text=True, env=daemon.environment(),
     )  # fmt: skip
     assert client.stdout is not None

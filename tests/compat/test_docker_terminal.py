@@ -1,13 +1,13 @@
-"""Interactive use at a terminal with the stock CLI: exit, detach keys, attach, start -ai, resize."""
+"""Interactive use at a terminal with the stock CLI and ours: exit, detach keys, attach, start -ai, resize."""
 
 from __future__ import annotations
 
-from support.daemon import Daemon, docker_binary
+from support.daemon import Daemon
 from support.terminal import Terminal
 
 
 def terminal(daemon: Daemon, *words: str, rows: int = 24, columns: int = 80) -> Terminal:
-    return Terminal([docker_binary(), *words], daemon.environment(), rows, columns)
+    return Terminal([*daemon.client, *words], daemon.environment(), rows, columns)
 
 
 def test_exit_stops_with_the_shells_code(daemon: Daemon, container_name: str) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from support.daemon import CONTROL, Daemon, docker_binary
+from support.daemon import CONTROL, Daemon
 from support.images import busybox_archive
 from support.terminal import Terminal
 
@@ -49,7 +49,7 @@ def test_a_running_container_goes_on(crashing: Daemon) -> None:
     assert "Up" in crashing.ok("ps", "--filter", "name=on", "--format", "{{.Status}}")
     assert crashing.ok("exec", "on", "echo", "inside") == "inside"
     follow = subprocess.run(
-        ["timeout", "1", docker_binary(), "logs", "-f", "--tail", "1", "on"],
+        ["timeout", "1", *crashing.client, "logs", "-f", "--tail", "1", "on"],
         capture_output=True, text=True, env=crashing.environment(), check=False,
     )  # fmt: skip
     assert len(follow.stdout.splitlines()) > 3
@@ -67,7 +67,7 @@ def test_exits_in_between_are_recorded_with_their_codes(crashing: Daemon) -> Non
     crashing.start()
     assert crashing.ok("inspect", "-f", "{{.State.Status}} {{.State.ExitCode}}", "short") == "exited 42"
     for _ in range(50):
-        if crashing.docker("inspect", "gone").returncode:
+        if crashing.cli("inspect", "gone").returncode:
             break
         time.sleep(0.1)
     assert "gone" not in crashing.ok("ps", "-a", "--format", "{{.Names}}").split()
@@ -94,7 +94,7 @@ def test_ports_never_stop_answering(crashing: Daemon) -> None:
     assert ask(port) == b"hi\n"
     crashing.start()
     assert ask(port) == b"hi\n"
-    taken = crashing.docker("run", "--rm", "-p", f"127.0.0.1:{port}:80", "busybox", "true")
+    taken = crashing.cli("run", "--rm", "-p", f"127.0.0.1:{port}:80", "busybox", "true")
     assert taken.returncode == 125 and "port is already allocated" in taken.stderr
     crashing.ok("rm", "-f", "web")
     with pytest.raises(OSError, match="refused"), socket.create_connection(("127.0.0.1", port), 2):
@@ -104,7 +104,7 @@ def test_ports_never_stop_answering(crashing: Daemon) -> None:
 def test_attach_after_a_restart(crashing: Daemon) -> None:
     crashing.ok("run", "-dit", "--name", "shell", "busybox", "sh")
     crash(crashing)
-    with Terminal([docker_binary(), "attach", "shell"], crashing.environment()) as screen:
+    with Terminal([*crashing.client, "attach", "shell"], crashing.environment()) as screen:
         screen.type("\n")
         screen.expect("#")
         screen.type("echo back-$((1+1)); exit 5\n")
@@ -137,7 +137,7 @@ def test_crash_in_the_middle_of_starts_leaves_nothing_half_made(crashing: Daemon
     """Twelve starts are under way when the daemon dies; afterwards each container either runs or can be started."""
     clients = [
         subprocess.Popen(
-            [docker_binary(), "run", "-d", "--name", f"c{number}", "busybox", "sleep", "600"],
+            [*crashing.client, "run", "-d", "--name", f"c{number}", "busybox", "sleep", "600"],
             env=crashing.environment(),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -23,6 +23,10 @@ def docker_binary() -> str:
     return str(unpacked) if unpacked.exists() else "docker"
 
 
+SAMPAN = [sys.executable, "-m", "sampan.cli.main"]
+"""Our own client."""
+
+
 class _Connection(http.client.HTTPConnection):
     def __init__(self, path: Path) -> None:
         super().__init__("localhost", timeout=60)
@@ -54,6 +58,8 @@ class Daemon:
         self.log = self.root / "sampand.log"
         self.flags = flags
         self.process: subprocess.Popen[bytes] | None = None
+        self.client = [docker_binary()]
+        """The command that `cli` and `ok` run: the stock docker CLI, or `SAMPAN`."""
         if CONTROL:
             self.host, self.socket = CONTROL, Path(CONTROL.removeprefix("unix://"))
 
@@ -133,19 +139,10 @@ class Daemon:
             "SAMPAN_AUTOSTART": "0",
         }
 
-    def docker(self, *words: str, input: str | None = None, timeout: float = 60) -> subprocess.CompletedProcess[str]:
-        """The stock docker CLI against this daemon."""
-        return self._client([docker_binary()], words, input, timeout)
-
-    def sampan(self, *words: str, input: str | None = None, timeout: float = 60) -> subprocess.CompletedProcess[str]:
-        """Our own CLI against this daemon."""
-        return self._client([sys.executable, "-m", "sampan.cli.main"], words, input, timeout)
-
-    def _client(
-        self, command: list[str], words: tuple[str, ...], input: str | None, timeout: float
-    ) -> subprocess.CompletedProcess[str]:
+    def cli(self, *words: str, input: str | None = None, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+        """The client against this daemon."""
         return subprocess.run(
-            [*command, *words],
+            [*self.client, *words],
             input=input,
             stdin=subprocess.DEVNULL if input is None else None,
             capture_output=True,
@@ -156,9 +153,11 @@ class Daemon:
         )
 
     def ok(self, *words: str, input: str | None = None) -> str:
-        """The docker CLI must succeed; its stdout, stripped."""
-        result = self.docker(*words, input=input)
-        assert result.returncode == 0, f"docker {' '.join(words)}: {result.returncode}\n{result.stdout}{result.stderr}"
+        """The client must succeed; its stdout, stripped."""
+        result = self.cli(*words, input=input)
+        assert result.returncode == 0, (
+            f"{self.client[-1]} {' '.join(words)}: {result.returncode}\n{result.stdout}{result.stderr}"
+        )
         return result.stdout.strip()
 
     def api(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> tuple[int, Any]:

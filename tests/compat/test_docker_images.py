@@ -1,0 +1,200 @@
+"""Images with the stock CLI and ours: images, tag, rmi, history, save, load, pull, the image inside the package."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import subprocess
+import tarfile
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.daemon import CONTROL, Daemon
+from support.images import PATH, busybox_archive, busybox_layer, docker_archive
+from support.registry import Registry
+
+sampan_only = pytest.mark.skipif(bool(CONTROL), reason="the control has no such image")
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    registry = Registry(tmp_path_factory.mktemp("registry"))
+    yield registry
+    registry.stop()
+
+
+def put(registry: Registry, path: str, data: bytes, type: str) -> None:
+    request = urllib.request.Request(f"http://{registry.address}/v2/{path}", data, {"Content-Type": type}, method="PUT")
+    urllib.request.urlopen(request).close()
+
+
+def push(registry: Registry, repository: str, tag: str, layers: list[bytes], command: list[str]) -> str:
+    """An image put into the registry by hand (OCI manifest, gzip layers); returns the manifest's digest."""
+
+    def blob(data: bytes) -> dict[str, object]:
+        digest = "sha256:" + hashlib.sha256(data).hexdigest()
+        url = f"http://{registry.address}/v2/{repository}/blobs/uploads/"
+        with urllib.request.urlopen(urllib.request.Request(url, b"", method="POST")) as response:
+            location = response.headers["Location"]
+        joined = location + ("&" if "?" in location else "?") + f"digest={digest}"
+        request = urllib.request.Request(joined, data, {"Content-Type": "application/octet-stream"}, method="PUT")
+        urllib.request.urlopen(request).close()
+        return {"digest": digest, "size": len(data)}
+
+    config = {
+        "architecture": "amd64", "os": "linux", "config": {"Cmd": command, "Env": [PATH]},
+        "rootfs": {"type": "layers", "diff_ids": ["sha256:" + hashlib.sha256(layer).hexdigest() for layer in layers]},
+    }  # fmt: skip
+    kind = "application/vnd.oci.image"
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": f"{kind}.manifest.v1+json",
+        "config": {"mediaType": f"{kind}.config.v1+json", **blob(json.dumps(config).encode())},
+        "layers": [
+            {"mediaType": f"{kind}.layer.v1.tar+gzip", **blob(gzip.compress(layer, mtime=0))} for layer in layers
+        ],
+    }
+    body = json.dumps(manifest).encode()
+    put(registry, f"{repository}/manifests/{tag}", body, f"{kind}.manifest.v1+json")
+    return "sha256:" + hashlib.sha256(body).hexdigest()
+
+
+def small_layer(name: str, text: str) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        entry = tarfile.TarInfo(name)
+        entry.size = len(text)
+        tar.addfile(entry, io.BytesIO(text.encode()))
+    return buffer.getvalue()
+
+
+def test_images_columns_quiet_and_filters(daemon: Daemon) -> None:
+    daemon.ok("tag", "busybox", "sampan-test/other:2")
+    header, *rows = daemon.ok("images").splitlines()
+    assert header.split() == ["REPOSITORY", "TAG", "IMAGE", "ID", "CREATED", "SIZE"]
+    assert any(row.split()[:2] == ["sampan-test/other", "2"] for row in rows)
+    (identifier,) = set(daemon.ok("images", "-q", "busybox").split())
+    assert len(identifier) == 12
+    assert daemon.ok("images", "-q", "--no-trunc", "busybox").startswith(f"sha256:{identifier}")
+    listed = daemon.ok("images", "--filter", "reference=sampan-test/*", "--format", "{{.Repository}}:{{.Tag}}")
+    assert listed == "sampan-test/other:2"
+    assert daemon.ok("rmi", "sampan-test/other:2") == "Untagged: sampan-test/other:2"
+
+
+def test_rmi_untags_then_deletes(daemon: Daemon) -> None:
+    daemon.load(docker_archive(["sampan-test/a:1", "sampan-test/b:1"], [small_layer("f", "one")], {"Cmd": ["x"]}))
+    assert daemon.ok("rmi", "sampan-test/a:1").splitlines() == ["Untagged: sampan-test/a:1"]
+    untagged, *deleted = daemon.ok("rmi", "sampan-test/b:1").splitlines()
+    assert (
+        untagged == "Untagged: sampan-test/b:1"
+        and deleted
+        and all(row.startswith("Deleted: sha256:") for row in deleted)
+    )
+    result = daemon.cli("rmi", "sampan-test/b:1")
+    assert result.returncode == 1 and "No such image: sampan-test/b:1" in result.stderr
+
+
+def test_rmi_is_refused_while_a_container_uses_it(daemon: Daemon, container_name: str) -> None:
+    daemon.load(
+        docker_archive(["sampan-test/used:1"], [busybox_layer(), small_layer("g", "used")], {"Cmd": ["sleep", "60"]})
+    )
+    daemon.ok("run", "-d", "--name", container_name, "sampan-test/used:1")
+    refused = daemon.cli("rmi", "sampan-test/used:1")
+    assert refused.returncode == 1 and "conflict: unable to remove repository reference" in refused.stderr
+    daemon.ok("rm", "-f", container_name)
+    daemon.ok("rmi", "sampan-test/used:1")
+
+
+def test_history_has_a_row_a_layer(daemon: Daemon) -> None:
+    rows = daemon.ok("history", "--no-trunc", "--format", "{{.CreatedBy}}", "busybox").splitlines()
+    assert rows
+
+
+def test_save_and_load_round_trip(daemon: Daemon, tmp_path: Path) -> None:
+    daemon.load(docker_archive(["sampan-test/s:1"], [small_layer("h", "saved")], {"Cmd": ["x"], "Labels": {"k": "v"}}))
+    before = daemon.ok("images", "-q", "--no-trunc", "sampan-test/s:1")
+    daemon.ok("save", "-o", str(tmp_path / "s.tar"), "sampan-test/s:1")
+    daemon.ok("rmi", "sampan-test/s:1")
+    assert daemon.ok("load", "-i", str(tmp_path / "s.tar")) == "Loaded image: sampan-test/s:1"
+    assert daemon.ok("images", "-q", "--no-trunc", "sampan-test/s:1") == before
+    daemon.ok("rmi", "sampan-test/s:1")
+    with gzip.open(tmp_path / "s.tar.gz", "wb") as compressed:
+        compressed.write((tmp_path / "s.tar").read_bytes())
+    assert "sampan-test/s:1" in daemon.ok("load", "-i", str(tmp_path / "s.tar.gz"))
+    daemon.ok("rmi", "sampan-test/s:1")
+
+
+def test_loading_a_broken_archive_says_so_and_leaves_nothing(daemon: Daemon, tmp_path: Path) -> None:
+    before = daemon.ok("images", "-aq")
+    archive = docker_archive(["sampan-test/cut:1"], [busybox_layer()], {"Cmd": ["x"]})
+    (tmp_path / "cut.tar").write_bytes(archive[: len(archive) // 2])
+    result = daemon.cli("load", "-i", str(tmp_path / "cut.tar"))
+    assert result.returncode == 1 and result.stderr
+    assert daemon.ok("images", "-aq") == before
+    assert daemon.cli("run", "--rm", "--pull", "never", "sampan-test/cut:1").returncode == 125
+
+
+def test_pull_runs_and_keeps_the_digest(daemon: Daemon, registry: Registry) -> None:
+    digest = push(
+        registry, "team/tool", "1", [busybox_layer(), small_layer("etc/tool", "from layer two")], ["cat", "/etc/tool"]
+    )
+    name = f"{registry.address}/team/tool:1"
+    shown = daemon.ok("pull", name)
+    assert f"Digest: {digest}" in shown and f"Status: Downloaded newer image for {name}" in shown
+    assert daemon.ok("run", "--rm", name) == "from layer two"
+    assert f"Status: Image is up to date for {name}" in daemon.ok("pull", name)
+    assert set(daemon.ok("images", "--digests", "--format", "{{.Digest}}", name).split()) == {digest}
+    by_digest = f"{registry.address}/team/tool@{digest}"
+    daemon.ok("pull", by_digest)
+    assert daemon.ok("run", "--rm", by_digest) == "from layer two"
+    daemon.ok("rmi", "-f", name, by_digest)
+
+
+def test_run_pulls_what_is_missing(daemon: Daemon, registry: Registry) -> None:
+    push(registry, "team/auto", "latest", [busybox_layer()], ["echo", "pulled and run"])
+    name = f"{registry.address}/team/auto"
+    result = daemon.cli("run", "--rm", name)
+    assert (result.returncode, result.stdout) == (0, "pulled and run\n")
+    assert f"Unable to find image '{name}:latest' locally" in result.stderr
+    daemon.ok("rmi", name)
+
+
+def test_pull_of_what_is_not_there(daemon: Daemon, registry: Registry) -> None:
+    result = daemon.cli("pull", f"{registry.address}/team/nosuch:1")
+    assert result.returncode == 1
+    assert f"manifest for {registry.address}/team/nosuch:1 not found: manifest unknown" in result.stderr
+
+
+def test_bad_reference(daemon: Daemon) -> None:
+    result = daemon.cli("pull", "Upper")
+    assert result.returncode == 1 and "repository name (library/Upper) must be lowercase" in result.stderr
+
+
+@sampan_only
+def test_the_image_inside_the_package_runs_without_a_registry(daemon: Daemon) -> None:
+    first = daemon.cli("run", "--rm", "sampan/hello")
+    assert first.returncode == 0 and "Sampan" in first.stdout
+    assert "Unable to find image 'sampan/hello:latest' locally" in first.stderr
+    assert daemon.ok("run", "--rm", "sampan/hello") == first.stdout.strip()
+    daemon.ok("rmi", "sampan/hello")
+
+
+def test_a_saved_image_is_a_docker_archive_and_an_oci_layout(daemon: Daemon, tmp_path: Path) -> None:
+    daemon.ok("save", "-o", str(tmp_path / "b.tar"), "busybox")
+    with tarfile.open(tmp_path / "b.tar") as tar:
+        names = set(tar.getnames())
+        manifest = json.load(tar.extractfile("manifest.json"))  # type: ignore[arg-type]
+    assert {"manifest.json", "oci-layout", "index.json"} <= names
+    assert manifest[0]["RepoTags"] == ["busybox:latest"] and set(manifest[0]["Layers"]) <= names
+
+
+def test_load_from_stdin(daemon: Daemon) -> None:
+    loaded = subprocess.run(
+        [*daemon.client, "load"], input=busybox_archive(), capture_output=True, env=daemon.environment(), check=True
+    )
+    assert b"Loaded image: busybox:latest" in loaded.stdout
