@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
-from sampan.containers.model import Config, Container, Exec, ExecConfig, HostConfig, NetworkingConfig
+from sampan.containers.model import Config, Container, EndpointSettings, Exec, ExecConfig, HostConfig, NetworkingConfig
 from sampan.containers.streams import LogLine, Stream
 
 
@@ -95,9 +95,28 @@ class Containers:
     async def resize(self, ref: str, height: int, width: int) -> None:
         raise NotImplementedError
 
+    async def update(self, ref: str, changes: HostConfig, given: frozenset[str]) -> list[str]:
+        """`POST …/update`: the fields named in `given` (lower case, `memory`, `restartpolicy`) change; returns warnings."""
+        raise NotImplementedError
+
+    async def connect(self, ref: str, network: str, settings: EndpointSettings) -> None:
+        """`POST /networks/{id}/connect`, for running and stopped containers."""
+        raise NotImplementedError
+
+    async def disconnect(self, ref: str, network: str, force: bool = False) -> None:
+        raise NotImplementedError
+
     # -- streams -----------------------------------------------------------------------------------
     async def attach(self, ref: str, options: AttachOptions) -> Stream:
         """Works on a created container too: the stream begins with its start. Several at once all get everything."""
+        raise NotImplementedError
+
+    def detached(self, ref: str) -> None:
+        """The detach keys were typed on an attachment: publishes `detach`."""
+        raise NotImplementedError
+
+    def exec_detached(self, id: str) -> None:
+        """The same for an exec: publishes `exec_detach`."""
         raise NotImplementedError
 
     def logs(self, ref: str, options: LogOptions) -> AsyncIterator[list[LogLine]]:
