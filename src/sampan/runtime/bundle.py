@@ -5,7 +5,9 @@ Layout, under `<exec-root>/containers/<container id>/` (tmpfs, gone at reboot li
     config.json         the OCI runtime spec
     rootfs/             where the snapshot is mounted
     pidfile, conmon.pid written by conmon
-    attach, ctl, winsz  conmon's sockets and fifos
+    attach, ctl, winsz  conmon's socket and fifos
+    oom                 made by conmon when the OOM killer struck
+    runtime.log         what the OCI runtime logged (JSON lines)
     exec/<exec id>/     the same for an exec: process.json, pidfile, exit
 """
 
@@ -19,8 +21,9 @@ from pathlib import Path
 class Bundle:
     id: str
     path: Path
-    log_path: Path
-    """Where conmon writes stdout and stderr (k8s-file format): in the data root, it outlives a reboot."""
+    log_path: Path | None
+    """Where conmon writes stdout and stderr (k8s-file format): in the data root, it outlives a reboot. None:
+    nowhere."""
 
     @property
     def rootfs(self) -> Path:
@@ -45,3 +48,22 @@ class Bundle:
     @property
     def ctl(self) -> Path:
         return self.path / "ctl"
+
+    @property
+    def winsz(self) -> Path:
+        return self.path / "winsz"
+
+    @property
+    def oom(self) -> Path:
+        return self.path / "oom"
+
+    @property
+    def runtime_log(self) -> Path:
+        return self.path / "runtime.log"
+
+    @property
+    def execs(self) -> Path:
+        return self.path / "exec"
+
+    def exec(self, exec_id: str) -> Path:
+        return self.execs / exec_id
