@@ -286,7 +286,9 @@ class _Run:
                 if has_args:
                     raise self.error(f"{name} has arguments but cannot be invoked as function")
                 return held
-        elif isinstance(value, dict) and name not in getattr(value, "go_methods", {}):
+        elif isinstance(value, dict) and name not in getattr(value, "go_methods", ()):
+            if getattr(value, "key", "string") != "string":
+                raise self.error(f"can't evaluate field {name} in type {type_name(value)}")
             if has_args:
                 raise self.error(f"{name} is not a method but has arguments")
             if name in value:

@@ -97,12 +97,11 @@ def _index(item: object, *indexes: object) -> object:
         if isinstance(item, NilPointer):
             raise CallError("index of nil pointer")
         if isinstance(item, dict):
-            if not isinstance(index, str):
-                raise CallError(
-                    "value is nil; should be of type string"
-                    if index is None
-                    else f"value has type {type_name(index)}; should be string"
-                )
+            key = getattr(item, "key", "string")
+            if index is None:
+                raise CallError(f"value is nil; should be of type {key}")
+            if not isinstance(index, str) or key != "string":
+                raise CallError(f"value has type {type_name(index)}; should be {key}")
             item = item.get(index, getattr(item, "zero", None))
         elif isinstance(item, list):
             item = item[_position(index, len(item))]

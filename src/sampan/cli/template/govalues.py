@@ -31,17 +31,26 @@ class GoList(list[object]):
 
 
 class GoMap(dict[str, object]):
-    """A map with its Go type, and what a missing key yields (the zero value of its elements)."""
+    """A map with its Go type, and what a missing key yields (the zero value of its elements).
 
-    __slots__ = ("go_type", "is_nil", "zero")
+    A map whose `key` is a string type of its own (nat.Port) takes no plain string: Go refuses `.Ports.x` and `index`.
+    """
+
+    __slots__ = ("go_type", "is_nil", "key", "zero")
 
     def __init__(
-        self, items: Mapping[str, object], go_type: str = "map[string]string", is_nil: bool = False, zero: object = ""
+        self,
+        items: Mapping[str, object],
+        go_type: str = "map[string]string",
+        is_nil: bool = False,
+        zero: object = "",
+        key: str = "string",
     ) -> None:
         super().__init__(items)
         self.go_type = go_type
         self.is_nil = is_nil
         self.zero = zero
+        self.key = key
 
 
 class NilPointer:
@@ -258,7 +267,7 @@ def _struct_pairs(struct: Struct) -> Iterable[tuple[str, object]]:
         value = struct.fields[field]
         if not name and isinstance(value, Struct):
             yield from _struct_pairs(value)
-        elif name and not (omitempty and _is_empty(value)):
+        elif name and name != "-" and not (omitempty and _is_empty(value)):
             yield name, value
 
 
