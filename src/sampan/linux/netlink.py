@@ -113,6 +113,8 @@ class Netlink:
     def run(self, *requests: Request) -> None:
         """Sends all at once; the kernel works them off in order, and goes on after a failure. Raises the first
         failure."""
+        if not requests:
+            return
         waiting: dict[int, Request] = {}
         buffer = b""
         for request in requests:
