@@ -22,12 +22,16 @@ REPEATED = frozenset({"list", "map", "filter", "mount", "network", "ulimit", "gp
 
 
 class Flag:
-    """One flag. `shown`: the default as `--help` prints it; `parse` turns text into the value or raises ValueError."""
+    """One flag. `shown`: the default as `--help` prints it; `parse` turns text into the value or raises ValueError.
+
+    `into` names the flag whose values it adds to, for a second spelling (`--net` of `--network`).
+    """
 
     __slots__ = (
         "default",
         "deprecated",
         "hidden",
+        "into",
         "many",
         "name",
         "parse",
@@ -52,8 +56,10 @@ class Flag:
         deprecated: str = "",
         short_deprecated: str = "",
         many: bool | None = None,
+        into: str = "",
     ) -> None:
         self.name = name
+        self.into = into or name
         self.type = type
         self.usage = usage
         self.short = short
@@ -111,13 +117,13 @@ class Flags:
         read = flag.parse or values.READERS.get(flag.type)
         value = read(text) if read is not None else text
         if flag.many:
-            gathered = self._given.setdefault(flag.name, [])
+            gathered = self._given.setdefault(flag.into, [])
             if isinstance(value, list):  # one text may hold several values (comma-separated)
                 gathered.extend(value)
             else:
                 gathered.append(value)
         else:
-            self._given[flag.name] = value
+            self._given[flag.into] = value
 
 
 class HelpAsked(Exception):

@@ -74,9 +74,10 @@ class Cli:
             from .autostart import start_daemon
 
             start = start_daemon
-        headers = self.config.http_headers if self.has_config() else {}
+        headers = self.config.http_headers if self.has_config else {}
         return Client(endpoint(self.host, self.flags, self.config_dir), headers=headers, autostart=start)
 
+    @property
     def has_config(self) -> bool:
         return os.path.exists(os.path.join(self.config_dir, "config.json"))
 
