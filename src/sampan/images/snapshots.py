@@ -4,59 +4,284 @@ Words: a *layer* snapshot is committed, read-only and shared; an *active* snapsh
 is an upper and a work directory over a parent chain. Layout under the data root::
 
     layers/<chainid hex>/diff     the layer's files, whiteouts in overlayfs form
-    layers/<chainid hex>/parent   the parent's chainID, absent at the bottom
+    layers/<chainid hex>/parent   symlink whose text is the parent's chainID, absent at the bottom
+    layers/<chainid hex>/unsynced symlink whose text is the boot it was unpacked in, until its files are known to be on the disk
+    layers/.new-*, .gone-*        being made, being removed: never seen by anyone else, dropped at start
     snapshots/<key>/upper, work   the container's writable layer
-    snapshots/<key>/parent
+    snapshots/<key>/parent        as above
+
+Walk: `new_layer()` gives a directory to unpack into; `commit` renames it to its chainID, so nothing half-made can be mounted.
+`prepare(key, parent)` makes the container's directories, `mount` stacks them, `changes` compares, `remove` forgets.
 """
+
+# An os call costs a third of pathlib's, and these are hot.
+# ruff: noqa: PTH101, PTH102, PTH103, PTH104, PTH105, PTH106, PTH108, PTH110, PTH115, PTH116, PTH208, PTH211
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import contextlib
+import errno
+import functools
+import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
+from sampan.errors import NotFound, SampanError
+from sampan.images import diff
+from sampan.images.content import hex_of
+from sampan.images.diff import Change
+from sampan.images.layers import tree_size
+from sampan.linux import mounts
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One row of `docker diff`. `kind`: 0 modified, 1 added, 2 deleted. `path` is absolute inside the container."""
+__all__ = ["Change", "NewLayer", "Snapshots"]
 
-    kind: int
-    path: str
+# What is in an upper directory must mean the same without the kernel's bookkeeping, because `diff` reads it directly.
+_OPTIONS: dict[str, str | None] = {"redirect_dir": "nofollow", "metacopy": "off", "index": "off"}
+
+
+@functools.cache
+def _boot() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+class NewLayer:
+    """A layer being unpacked into `diff`. A context manager: without `commit` everything goes."""
+
+    def __init__(self, layers: Path) -> None:
+        self._layers = layers
+        self._directory = layers / f".new-{os.urandom(8).hex()}"
+        self.diff = self._directory / "diff"
+        self._directory.mkdir(mode=0o700)
+        self.diff.mkdir()
+        self.diff.chmod(0o755)
+
+    def commit(self, chain_id: str, parent: str | None) -> None:
+        """Publishes it. When the layer is there already (two pulls at once), this copy is dropped."""
+        if parent is not None:
+            os.symlink(parent, self._directory / "parent")
+        os.symlink(_boot(), self._directory / "unsynced")
+        try:
+            self._directory.rename(self._layers / hex_of(chain_id))
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
+
+    def __enter__(self) -> NewLayer:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._directory.exists():
+            shutil.rmtree(self._directory)
 
 
 class Snapshots:
-    """All methods block (call in a thread)."""
+    """All methods block (call in a thread); those of the hot path need well under a millisecond."""
 
+    def __init__(self, data_root: Path) -> None:
+        self._layers = data_root / "layers"
+        self._active = data_root / "snapshots"
+        for directory in (self._layers, self._active):
+            directory.mkdir(parents=True, exist_ok=True)
+            directory.chmod(0o700)
+        self._chains: dict[str, tuple[Path, ...]] = {}
+
+    # -- layers ------------------------------------------------------------------------------------
+    def has_layer(self, chain_id: str) -> bool:
+        return os.path.exists(self._layers / hex_of(chain_id))
+
+    def new_layer(self) -> NewLayer:
+        return NewLayer(self._layers)
+
+    def layer(self, chain_id: str) -> Path:
+        """The directory of a layer's files."""
+        return self._layers / hex_of(chain_id) / "diff"
+
+    def layers(self) -> list[str]:
+        """Every layer's chainID."""
+        return [f"sha256:{entry.name}" for entry in os.scandir(self._layers) if len(entry.name) == 64]
+
+    def remove_layer(self, chain_id: str) -> None:
+        """Deletes a layer nothing names any more. Renamed first: a crash in between leaves rubbish, not half a layer."""
+        self._chains.clear()
+        _discard(self._layers / hex_of(chain_id), self._layers)
+
+    def lowers(self, chain_id: str | None) -> tuple[Path, ...]:
+        """The layer directories of a chain, topmost first. Raises `NotFound` when one is missing."""
+        if chain_id is None:
+            return ()
+        cached = self._chains.get(chain_id)
+        if cached is None:
+            cached = tuple(self._follow(chain_id))
+            self._chains[chain_id] = cached
+        return cached
+
+    def _follow(self, chain_id: str) -> Iterator[Path]:
+        link: str | None = chain_id
+        while link is not None:
+            directory = self._layers / hex_of(link)
+            if not directory.exists():
+                raise NotFound(f"layer {link} does not exist")
+            yield directory / "diff"
+            link = _read_link(directory / "parent")
+
+    def sync(self) -> None:
+        """Writes every layer's files to the disk (one syncfs) and takes their `unsynced` marks away.
+
+        Layers are not fsynced file by file; one that was unpacked in an earlier boot and still carries the mark is not trusted.
+        """
+        marked = [entry.path for entry in os.scandir(self._layers) if os.path.lexists(f"{entry.path}/unsynced")]
+        if not marked:
+            return
+        descriptor = os.open(self._layers, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            _syncfs(descriptor)
+        finally:
+            os.close(descriptor)
+        for path in marked:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{path}/unsynced")
+
+    def clean(self) -> list[str]:
+        """Drops what a killed daemon left half-made, and layers a power cut may have left incomplete; returns those chainIDs."""
+        for room in (self._layers, self._active):
+            for entry in os.scandir(room):
+                if entry.name.startswith((".new-", ".gone-")):
+                    shutil.rmtree(entry.path)
+        dropped = []
+        for chain_id in self.layers():
+            mark = _read_link(self._layers / hex_of(chain_id) / "unsynced")
+            if mark is not None and mark != _boot():
+                self.remove_layer(chain_id)
+                dropped.append(chain_id)
+        return dropped
+
+    # -- active snapshots --------------------------------------------------------------------------
     def prepare(self, key: str, parent: str | None) -> None:
         """A new active snapshot over the chain that ends at `parent` (a chainID; None for an empty root). Idempotent."""
-        raise NotImplementedError
+        lowers = self.lowers(parent)
+        final = self._directory(key)
+        if os.path.exists(final):
+            return
+        directory = f"{self._active}/.new-{key}-{os.urandom(4).hex()}"
+        os.mkdir(directory, 0o700)
+        os.mkdir(f"{directory}/work", 0o700)
+        upper = f"{directory}/upper"
+        os.mkdir(upper, 0o755)
+        # "/" of the container is the upper directory itself: it takes the image's owner and mode.
+        if lowers:
+            found = os.stat(lowers[0])
+            if found.st_uid or found.st_gid:
+                os.chown(upper, found.st_uid, found.st_gid)
+            os.chmod(upper, found.st_mode & 0o7777)
+        if parent is not None:
+            os.symlink(parent, f"{directory}/parent")
+        os.rename(directory, final)
 
-    def mount(self, key: str, target: Path) -> None:
-        """Mounts the active snapshot's root at `target` (made when missing). Idempotent: already mounted is fine."""
-        raise NotImplementedError
+    def _directory(self, key: str) -> str:
+        if not key or "/" in key or key.startswith("."):
+            raise ValueError(f"bad snapshot key {key!r}")
+        return f"{self._active}/{key}"
+
+    def parent(self, key: str) -> str | None:
+        """The chainID an active snapshot stands on."""
+        return _read_link(self._directory(key) + "/parent")
+
+    def mount(self, key: str, target: Path, *, volatile: bool = False) -> None:
+        """Mounts the active snapshot's root at `target` (made when missing). Idempotent: already mounted is fine.
+
+        `volatile` leaves out all syncing, also at unmount, where overlayfs otherwise writes the whole disk's dirty pages out: for
+        containers that `--rm` removes at their end anyway, whatever a power cut does to them.
+        """
+        directory = self._directory(key)
+        if not os.path.exists(directory):
+            raise NotFound(f"snapshot {key} does not exist")
+        os.makedirs(target, exist_ok=True)
+        if mounts.is_mounted(target):
+            return
+        # Left by a volatile mount that was not unmounted: the kernel would refuse the directory (Documentation/filesystems/overlayfs).
+        with contextlib.suppress(FileNotFoundError):
+            os.rmdir(f"{directory}/work/work/incompat/volatile")
+        lowers = self.lowers(self.parent(key)) or (self._empty(),)
+        options = {**_OPTIONS, "volatile": None} if volatile else _OPTIONS
+        mounts.overlay(lowers, target, upper=f"{directory}/upper", work=f"{directory}/work", options=options)
 
     def unmount(self, target: Path) -> None:
-        raise NotImplementedError
+        """Busy files keep what they have open; the path is free at once."""
+        try:
+            mounts.unmount(target)
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise
+            mounts.unmount(target, detach=True)
 
     def mount_chain(self, chain_id: str | None, target: Path) -> None:
         """Mounts an image's root read-only (for `--mount type=image`, copy-up, builds)."""
-        raise NotImplementedError
+        os.makedirs(target, exist_ok=True)
+        if mounts.is_mounted(target):
+            return
+        lowers = self.lowers(chain_id) or (self._empty(),)
+        if len(lowers) == 1:
+            mounts.bind(lowers[0], target, recursive=False, attributes=mounts.RDONLY)
+        else:
+            mounts.overlay(lowers, target, options=_OPTIONS, attributes=mounts.RDONLY)
+
+    def _empty(self) -> Path:
+        """What stands below a container whose image has no layer: overlayfs wants at least one."""
+        empty = self._layers / "empty"
+        empty.mkdir(mode=0o755, exist_ok=True)
+        return empty
 
     def remove(self, key: str) -> None:
-        """Deletes an active snapshot. It must not be mounted."""
-        raise NotImplementedError
+        """Deletes an active snapshot. It must not be mounted. Gone already is fine."""
+        _discard(Path(self._directory(key)), self._active)
 
     def upper(self, key: str) -> Path:
         """The writable directory: what the container changed."""
-        raise NotImplementedError
+        return Path(self._directory(key)) / "upper"
 
     def usage(self, key: str) -> int:
         """Bytes in the writable layer (`SizeRw`)."""
-        raise NotImplementedError
+        try:
+            return tree_size(os.open(self.upper(key), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+        except FileNotFoundError:
+            return 0
 
     def changes(self, key: str) -> list[Change]:
-        """What differs from the image, in path order (`GET /containers/{id}/changes`)."""
-        raise NotImplementedError
+        """What differs from the image, in tree order (`GET /containers/{id}/changes`)."""
+        return diff.changes(self.upper(key), self.lowers(self.parent(key)))
 
     def keys(self) -> list[str]:
         """Every active snapshot's key: for reconciling."""
-        raise NotImplementedError
+        return [entry.name for entry in os.scandir(self._active) if not entry.name.startswith(".")]
+
+    def parents(self) -> set[str]:
+        """The chainIDs that active snapshots stand on: their layers must stay."""
+        return {parent for key in self.keys() if (parent := self.parent(key)) is not None}
+
+
+def _read_link(path: Path | str) -> str | None:
+    try:
+        return os.readlink(path)
+    except FileNotFoundError:
+        return None
+
+
+def _discard(directory: Path, room: Path) -> None:
+    """Renames out of sight, then deletes. A file that a mount keeps busy is left for the next start."""
+    gone = room / f".gone-{os.urandom(8).hex()}"
+    try:
+        directory.rename(gone)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise SampanError(f"cannot remove {directory}: {error.strerror}") from None
+    shutil.rmtree(gone, ignore_errors=True)
+
+
+def _syncfs(descriptor: int) -> None:
+    """syncfs(2): everything dirty of one filesystem."""
+    from sampan.linux.libc import failure, libc
+
+    if libc.syncfs(descriptor):
+        raise failure()

@@ -1,0 +1,430 @@
+"""A streaming tar reader: ustar, GNU (long names, sparse, base-256) and PAX, strict about what is damaged.
+
+Why not `tarfile`: its per-header cost (about 60 µs) alone is more than GNU tar needs for the whole entry, and it accepts what a
+layer must not contain. The reader makes one pass, copies nothing but headers, and names the entry in every error.
+
+Sources: POSIX.1-2017 pax, "pax Interchange Format"; GNU tar manual, "Basic Tar Format" and "Storing Sparse Files".
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterable, Iterator
+
+from sampan.errors import InvalidParameter
+
+BLOCK = 512
+SPECIAL_LIMIT = 1 << 20
+"""Largest PAX header or long name, bytes (Go's archive/tar has the same limit, so Docker refuses more too)."""
+_SPARSE_LIMIT = 1 << 16
+_ZERO = bytes(BLOCK)
+_PAD = b"\0 "
+_HEADER = struct.Struct("100s8s8s8s12s12s8sc100s8s32s32s8s8s155s12s")
+
+FILE, LINK, SYMLINK, CHARACTER, BLOCKDEV, DIRECTORY, FIFO = b"0", b"1", b"2", b"3", b"4", b"5", b"6"
+_FILE_TYPES = frozenset((b"0", b"\0", b"7", b"S"))
+_EMPTY_TYPES = frozenset((b"1", b"2", b"3", b"4", b"5", b"6"))
+
+
+class BadArchive(InvalidParameter):
+    """Not a tar, damaged, or cut short. The message names the entry."""
+
+
+class Entry:
+    """One member. `name` and `link` are the archive's own bytes; `mtime` is nanoseconds; `size` the bytes that are stored."""
+
+    __slots__ = (
+        "gid",
+        "link",
+        "major",
+        "minor",
+        "mode",
+        "mtime",
+        "name",
+        "real_size",
+        "size",
+        "sparse",
+        "type",
+        "uid",
+        "xattrs",
+    )
+
+    name: bytes
+    type: bytes
+    mode: int
+    uid: int
+    gid: int
+    size: int
+    mtime: int
+    link: bytes
+    major: int
+    minor: int
+    xattrs: dict[str, bytes] | None
+    sparse: list[tuple[int, int]] | None
+    """(offset, length) of each stored piece, in order."""
+    real_size: int
+    """Bytes of the file when expanded."""
+
+    @property
+    def shown(self) -> str:
+        return self.name.decode(errors="replace")
+
+
+def _number(field: bytes, what: str, name: bytes) -> int:
+    if field[0] & 0x80:
+        value = int.from_bytes(field, "big")
+        if field[0] & 0x40:
+            value -= 1 << (8 * len(field))
+        else:
+            value &= (1 << (8 * len(field) - 1)) - 1
+        return value
+    try:
+        return int(field.partition(b"\0")[0].strip() or b"0", 8)
+    except ValueError:
+        raise BadArchive(
+            f"archive/tar: invalid tar header: bad {what} of entry {name.decode(errors='replace')!r}"
+        ) from None
+
+
+class TarReader:
+    """Iterate for entries; between two steps `data()` yields the current entry's stored bytes. Unread data is skipped."""
+
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        self._chunks = iter(chunks)
+        self._buffer = b""
+        self._position = 0
+        self._left = 0
+        self._padding = 0
+        self._name = b""
+        self.offset = 0
+        """Bytes of the archive before the current buffer; `offset + position` is where the reader stands."""
+
+    # -- bytes -------------------------------------------------------------------------------------
+    def _refill(self) -> bool:
+        self.offset += len(self._buffer)
+        self._buffer = next(self._chunks, b"")
+        self._position = 0
+        return bool(self._buffer)
+
+    def _block(self) -> bytes:
+        """The next 512 bytes; b"" at the end of the input."""
+        start = self._position
+        end = start + BLOCK
+        if end <= len(self._buffer):
+            self._position = end
+            return self._buffer[start:end]
+        parts = self._buffer[start:]
+        while len(parts) < BLOCK:
+            if not self._refill():
+                if parts.strip(b"\0"):
+                    raise BadArchive(f"archive/tar: unexpected EOF after entry {self._shown()}")
+                return b""
+            need = BLOCK - len(parts)
+            parts += self._buffer[:need]
+            self._position = min(need, len(self._buffer))
+        return parts
+
+    def _shown(self) -> str:
+        return repr(self._name.decode(errors="replace"))
+
+    def data(self) -> Iterator[memoryview]:
+        """What is left of the current entry's bytes, in pieces."""
+        while self._left:
+            available = len(self._buffer) - self._position
+            if not available:
+                if not self._refill():
+                    raise BadArchive(f"archive/tar: unexpected EOF in the data of entry {self._shown()}")
+                continue
+            take = self._left if self._left < available else available
+            piece = memoryview(self._buffer)[self._position : self._position + take]
+            self._position += take
+            self._left -= take
+            yield piece
+
+    def small(self) -> memoryview | None:
+        """The whole data at once when it lies in the buffer already: most files, without a generator."""
+        end = self._position + self._left
+        if end > len(self._buffer):
+            return None
+        piece = memoryview(self._buffer)[self._position : end]
+        self._position, self._left = end, 0
+        return piece
+
+    def _skip(self) -> None:
+        left = self._left + self._padding
+        self._left = self._padding = 0
+        while left:
+            available = len(self._buffer) - self._position
+            if available >= left:
+                self._position += left
+                return
+            left -= available
+            if not self._refill():
+                if left < BLOCK:  # only padding is missing: writers that omit it exist
+                    return
+                raise BadArchive(f"archive/tar: unexpected EOF in the data of entry {self._shown()}")
+
+    def _special(self, size: int, what: str) -> bytes:
+        if size > SPECIAL_LIMIT:
+            raise BadArchive(f"archive/tar: {what} of {size} bytes is too large, near entry {self._shown()}")
+        self._left, self._padding = size, -size % BLOCK
+        data = b"".join(bytes(piece) for piece in self.data())
+        self._skip()
+        return data
+
+    def drain(self) -> None:
+        """Reads the input to its end (padding after the last entry): the hash over it must see every byte."""
+        while self._refill():
+            pass
+
+    # -- entries -----------------------------------------------------------------------------------
+    def __iter__(self) -> Iterator[Entry]:
+        common: dict[str, bytes] = {}
+        own: dict[str, bytes] = {}
+        sparse_pairs: list[bytes] = []
+        long_name = long_link = b""
+        while True:
+            if self._left or self._padding:
+                self._skip()
+            block = self._block()
+            if not block:
+                return
+            if block == _ZERO:
+                following = self._block()
+                if not following or following == _ZERO:
+                    return
+                raise BadArchive(f"archive/tar: invalid tar header after entry {self._shown()}: lone zero block")
+            fields = _HEADER.unpack(block)
+            self._checksum(block, fields[6])
+            kind = fields[7]
+            if kind == b"x" or kind == b"g":
+                size = _number(fields[4], "size", fields[0])
+                records = self._pax(self._special(size, "PAX header"), sparse_pairs)
+                if kind == b"x":
+                    own.update(records)
+                else:
+                    common.update(records)
+                    common = {key: value for key, value in common.items() if value}
+                continue
+            if kind == b"L":
+                long_name = self._special(_number(fields[4], "size", fields[0]), "long name").partition(b"\0")[0]
+                continue
+            if kind == b"K":
+                long_link = self._special(_number(fields[4], "size", fields[0]), "long link").partition(b"\0")[0]
+                continue
+            entry = self._entry(fields)
+            if long_name:
+                entry.name = long_name
+            if long_link:
+                entry.link = long_link
+            if own or common:
+                _apply_pax(entry, {**common, **own} if common else own)
+            self._name = entry.name
+            self._begin(entry, fields, own, sparse_pairs)
+            if own:
+                own = {}
+            if sparse_pairs:
+                sparse_pairs = []
+            long_name = long_link = b""
+            yield entry
+
+    def _checksum(self, block: bytes, field: bytes) -> None:
+        """adler32's low half is one plus the sum of the bytes (mod 65521): fifty times faster than summing in Python."""
+        try:
+            stored = int(field.strip(_PAD), 8)
+        except ValueError:
+            stored = -1
+        blanked = block[:148] + b"        " + block[156:]
+        if (zlib.adler32(blanked) & 0xFFFF) - 1 == stored % 65521 or sum(blanked) == stored:
+            return
+        if sum(byte - 256 if byte > 127 else byte for byte in blanked) == stored:  # ancient tars sum signed bytes
+            return
+        raise BadArchive(f"archive/tar: invalid tar header: bad checksum after entry {self._shown()}")
+
+    def _entry(self, fields: tuple[bytes, ...]) -> Entry:
+        entry = Entry()
+        name = fields[0].partition(b"\0")[0]
+        magic = fields[9]
+        if magic == b"ustar\x0000" and fields[14][0]:
+            prefix = fields[14].partition(b"\0")[0]
+            name = prefix + b"/" + name
+        entry.name = name
+        try:  # the plain octal case, one C call each: this is half of the cost of a header
+            entry.mode = int(fields[1].strip(_PAD), 8) & 0o7777
+            entry.uid = int(fields[2].strip(_PAD), 8)
+            entry.gid = int(fields[3].strip(_PAD), 8)
+            entry.size = entry.real_size = int(fields[4].strip(_PAD), 8)
+            entry.mtime = int(fields[5].strip(_PAD), 8) * 1_000_000_000
+        except ValueError:
+            entry.mode = _number(fields[1], "mode", name) & 0o7777
+            entry.uid = _number(fields[2], "uid", name)
+            entry.gid = _number(fields[3], "gid", name)
+            entry.size = entry.real_size = _number(fields[4], "size", name)
+            entry.mtime = _number(fields[5], "mtime", name) * 1_000_000_000
+        kind = fields[7]
+        entry.type = kind
+        entry.link = fields[8].partition(b"\0")[0]
+        if kind == b"3" or kind == b"4":
+            entry.major = _number(fields[12], "device number", name)
+            entry.minor = _number(fields[13], "device number", name)
+        else:
+            entry.major = entry.minor = 0
+        entry.xattrs = None
+        entry.sparse = None
+        return entry
+
+    def _begin(self, entry: Entry, fields: tuple[bytes, ...], own: dict[str, bytes], pairs: list[bytes]) -> None:
+        """Sets how much data follows, after all headers of the entry are known."""
+        kind = entry.type
+        if kind in _FILE_TYPES:
+            if kind == b"\0" and entry.name.endswith(b"/"):
+                entry.type = DIRECTORY
+                entry.size = entry.real_size = 0
+            elif kind == b"S":
+                self._old_sparse(entry, fields)
+                entry.type = FILE
+            else:
+                entry.type = FILE
+        elif kind in _EMPTY_TYPES:
+            entry.size = entry.real_size = 0
+        if entry.size < 0:
+            raise BadArchive(f"archive/tar: invalid tar header: negative size of entry {self._shown()}")
+        self._left, self._padding = entry.size, -entry.size % BLOCK
+        if own and (b"GNU.sparse" in own.get("_sparse", b"")):
+            self._pax_sparse(entry, own, pairs)
+
+    # -- PAX ---------------------------------------------------------------------------------------
+    def _pax(self, data: bytes, pairs: list[bytes]) -> dict[str, bytes]:
+        """Records `LEN KEY=VALUE\\n`. Sparse 0.0 repeats its keys, so those go to `pairs` in order."""
+        records: dict[str, bytes] = {}
+        position = 0
+        while position < len(data):
+            space = data.find(b" ", position, position + 20)
+            try:
+                length = int(data[position:space]) if space > position else 0
+            except ValueError:
+                length = 0
+            end = position + length
+            if length < 5 or end > len(data) or data[end - 1 : end] != b"\n":
+                if not data[position:].strip(b"\0"):
+                    break
+                raise BadArchive(f"archive/tar: invalid PAX record after entry {self._shown()}")
+            key, equals, value = data[space + 1 : end - 1].partition(b"=")
+            if not equals or not key or b"\0" in key:
+                raise BadArchive(f"archive/tar: invalid PAX record after entry {self._shown()}")
+            if key in (b"GNU.sparse.offset", b"GNU.sparse.numbytes"):
+                pairs.append(value)
+            if key.startswith(b"GNU.sparse"):
+                records["_sparse"] = b"GNU.sparse"
+            records[key.decode(errors="surrogateescape")] = value
+            position = end
+        return records
+
+    # -- sparse ------------------------------------------------------------------------------------
+    def _old_sparse(self, entry: Entry, fields: tuple[bytes, ...]) -> None:
+        """GNU's own: four pieces in the header, then blocks of twenty-one."""
+        tail = fields[14] + fields[15]  # header bytes 345..511; the map begins at 386
+        pieces: list[tuple[int, int]] = []
+        more = self._sparse_pieces(tail[41 : 41 + 96], pieces, entry.name) and tail[137] != 0
+        entry.real_size = _number(tail[138:150], "real size", entry.name)
+        while more:
+            block = self._block()
+            if not block or len(pieces) > _SPARSE_LIMIT:
+                raise BadArchive(f"archive/tar: invalid sparse map of entry {self._shown()}")
+            more = self._sparse_pieces(block[:504], pieces, entry.name) and block[504] != 0
+        self._set_sparse(entry, pieces)
+
+    def _sparse_pieces(self, data: bytes, pieces: list[tuple[int, int]], name: bytes) -> bool:
+        for at in range(0, len(data), 24):
+            if not data[at]:
+                return False
+            offset = _number(data[at : at + 12], "sparse map", name)
+            pieces.append((offset, _number(data[at + 12 : at + 24], "sparse map", name)))
+        return True
+
+    def _pax_sparse(self, entry: Entry, own: dict[str, bytes], pairs: list[bytes]) -> None:
+        if name := own.get("GNU.sparse.name"):
+            entry.name = self._name = name
+        try:
+            if own.get("GNU.sparse.major") == b"1":
+                entry.real_size = int(own["GNU.sparse.realsize"])
+                pieces = self._sparse_map_in_data(entry)
+            else:
+                entry.real_size = int(own["GNU.sparse.size"])
+                numbers = (
+                    [int(n) for n in own["GNU.sparse.map"].split(b",")]
+                    if "GNU.sparse.map" in own
+                    else [int(n) for n in pairs]
+                )
+                pieces = list(zip(numbers[::2], numbers[1::2], strict=True))
+        except (KeyError, ValueError):
+            raise BadArchive(f"archive/tar: invalid sparse map of entry {self._shown()}") from None
+        self._set_sparse(entry, pieces)
+
+    def _sparse_map_in_data(self, entry: Entry) -> list[tuple[int, int]]:
+        """Format 1.0: the map comes first in the data, decimal lines padded to whole blocks."""
+        text = b""
+        wanted = -1
+        while True:
+            lines = text.split(b"\n")
+            if wanted < 0 and len(lines) > 1:
+                wanted = int(lines[0])
+                if not 0 <= wanted <= _SPARSE_LIMIT:
+                    raise ValueError
+            if wanted >= 0 and len(lines) - 1 >= 1 + 2 * wanted:
+                break
+            if self._left < BLOCK or len(text) > SPECIAL_LIMIT:
+                raise ValueError
+            self._left -= BLOCK
+            text += self._block()
+        entry.size = self._left
+        numbers = [int(line) for line in lines[1 : 1 + 2 * wanted]]
+        return list(zip(numbers[::2], numbers[1::2], strict=True))
+
+    def _set_sparse(self, entry: Entry, pieces: list[tuple[int, int]]) -> None:
+        end = 0
+        for offset, length in pieces:
+            if offset < end or length < 0:
+                raise BadArchive(f"archive/tar: invalid sparse map of entry {self._shown()}")
+            end = offset + length
+        if end > entry.real_size or sum(length for _, length in pieces) != entry.size:
+            raise BadArchive(f"archive/tar: invalid sparse map of entry {self._shown()}")
+        entry.sparse = [piece for piece in pieces if piece[1]]
+
+
+def _decimal(value: bytes) -> int:
+    """PAX time, seconds with a fraction, to nanoseconds."""
+    text = value.decode("ascii", errors="replace")
+    whole, _, fraction = text.partition(".")
+    negative = whole.startswith("-")
+    nanoseconds = int(whole or "0") * 1_000_000_000
+    extra = int((fraction + "000000000")[:9]) if fraction else 0
+    return nanoseconds - extra if negative else nanoseconds + extra
+
+
+def _apply_pax(entry: Entry, records: dict[str, bytes]) -> None:
+    """What a PAX header says instead of the ustar fields; an empty value takes a record back."""
+    try:
+        for key, value in records.items():
+            if key.startswith("SCHILY.xattr."):
+                entry.xattrs = entry.xattrs or {}
+                entry.xattrs[key[13:]] = value
+            elif not value:
+                continue
+            elif key == "path":
+                entry.name = value
+            elif key == "linkpath":
+                entry.link = value
+            elif key == "mtime":
+                entry.mtime = _decimal(value)
+            elif key == "size":
+                entry.size = entry.real_size = int(value)
+            elif key == "uid":
+                entry.uid = int(value)
+            elif key == "gid":
+                entry.gid = int(value)
+    except ValueError:
+        raise BadArchive(f"archive/tar: invalid PAX record {key} of entry {entry.shown!r}") from None
+    if b"\0" in entry.name or b"\0" in entry.link:
+        raise BadArchive(f"archive/tar: NUL in the name of entry {entry.shown!r}")

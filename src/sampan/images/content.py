@@ -1,0 +1,252 @@
+"""The content store: blobs by digest. A blob that exists is whole.
+
+Layout under the data root::
+
+    blobs/sha256/<hex>     verified, fsynced, read-only by custom; the registry's own bytes
+    ingest/<hex>           a blob that is still arriving; kept after a broken download, to be resumed
+
+Life of a blob: `ingest(digest)` opens (or reopens) the partial file under an exclusive lock, bytes are written and hashed as they
+arrive, `commit` verifies digest and size, fsyncs and renames. Everything here blocks: call it in a thread.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+from sampan.errors import InvalidParameter, NotFound, SampanError
+from sampan.images.digests import digest as digest_of
+
+CHUNK = 1 << 20
+
+
+class DigestMismatch(SampanError):
+    """The bytes are not what their digest says. The message names the blob."""
+
+    def __init__(self, expected: str, found: str, size: int) -> None:
+        super().__init__(f"unexpected content of blob {expected}: got {found} after {size} bytes")
+
+
+class IngestBusy(Exception):
+    """Another writer has this blob in hand."""
+
+
+def hex_of(digest: str) -> str:
+    """The hex part of a sha256 digest, safe as a file name; other algorithms are refused."""
+    algorithm, _, value = digest.partition(":")
+    if algorithm != "sha256" or len(value) != 64 or value.strip("0123456789abcdef"):
+        raise InvalidParameter(f"unsupported digest {digest!r}: only sha256 is supported")
+    return value
+
+
+class ContentStore:
+    """Blobs of one data root."""
+
+    def __init__(self, data_root: Path) -> None:
+        self._blobs = data_root / "blobs" / "sha256"
+        self._ingest = data_root / "ingest"
+        self._blobs.mkdir(parents=True, exist_ok=True)
+        self._ingest.mkdir(parents=True, exist_ok=True)
+
+    def path(self, digest: str) -> Path:
+        return self._blobs / hex_of(digest)
+
+    def exists(self, digest: str) -> bool:
+        return os.path.exists(self.path(digest))  # noqa: PTH110 (hot: no Path machinery)
+
+    def size(self, digest: str) -> int:
+        """Raises `NotFound`."""
+        try:
+            return self.path(digest).stat().st_size
+        except FileNotFoundError:
+            raise NotFound(f"content {digest} not found") from None
+
+    def read(self, digest: str, limit: int = 8 << 20) -> bytes:
+        """A small blob (manifest, config) whole; `limit` guards against mistaken use on layers."""
+        path = self.path(digest)
+        if self.size(digest) > limit:
+            raise InvalidParameter(f"content {digest} is larger than {limit} bytes")
+        return path.read_bytes()
+
+    def open(self, digest: str) -> int:
+        """A descriptor to read it from; it stays readable when the blob is deleted meanwhile."""
+        try:
+            return os.open(self.path(digest), os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise NotFound(f"content {digest} not found") from None
+
+    def put(self, data: bytes, expected: str = "") -> str:
+        """Stores a small blob; returns its digest. Raises `DigestMismatch` when it is not `expected`."""
+        digest = digest_of(data)
+        if expected and digest != expected:
+            raise DigestMismatch(expected, digest, len(data))
+        if self.exists(digest):
+            return digest
+        temporary = self._ingest / f"{hex_of(digest)}.{os.getpid()}.{os.urandom(4).hex()}"
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        try:
+            _write(descriptor, data)
+            os.fsync(descriptor)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        finally:
+            os.close(descriptor)
+        temporary.replace(self.path(digest))
+        return digest
+
+    def ingest(self, digest: str, size: int = -1) -> Ingest:
+        """Begins or resumes a blob. Raises `IngestBusy` while another writer has it."""
+        return Ingest(self._ingest / hex_of(digest), self.path(digest), digest, size)
+
+    def ingest_unnamed(self) -> Ingest:
+        """A blob whose digest will be known at its end (`load`, `commit`, a build)."""
+        return Ingest(self._ingest / f"new.{os.urandom(8).hex()}", self._blobs, "", -1)
+
+    def delete(self, digest: str) -> int:
+        """Bytes reclaimed; 0 when it was gone already."""
+        path = self.path(digest)
+        try:
+            size = path.stat().st_size
+            path.unlink()
+        except FileNotFoundError:
+            return 0
+        return size
+
+    def digests(self) -> Iterator[str]:
+        with os.scandir(self._blobs) as entries:
+            for entry in entries:
+                yield f"sha256:{entry.name}"
+
+    def clean(self) -> None:
+        """Removes what a killed daemon left half-written. Partial downloads (named by their digest) stay: a pull resumes them."""
+        with os.scandir(self._ingest) as entries:
+            for entry in entries:
+                if len(entry.name) != 64:
+                    Path(entry.path).unlink(missing_ok=True)
+
+    def drop_partial(self) -> int:
+        """Forgets partial downloads that nobody is writing; bytes reclaimed (`image prune`)."""
+        freed = 0
+        with os.scandir(self._ingest) as entries:
+            for entry in entries:
+                freed += _unlink_unlocked(entry.path)
+        return freed
+
+
+def _unlink_unlocked(path: str) -> int:
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        size = os.fstat(descriptor).st_blocks * 512
+        Path(path).unlink(missing_ok=True)
+        return size
+    except BlockingIOError:
+        return 0
+    finally:
+        os.close(descriptor)
+
+
+class Ingest:
+    """A blob being written. A context manager: leaving without `commit` keeps a named partial for resuming, drops an unnamed one."""
+
+    def __init__(self, temporary: Path, final: Path, digest: str, size: int) -> None:
+        self._temporary, self._final = temporary, final
+        self.digest, self.expected_size = digest, size
+        self._hash = hashlib.sha256()
+        self.offset = 0
+        """Bytes written (and hashed) so far."""
+        self._descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._descriptor)
+            raise IngestBusy(digest) from None
+
+    @property
+    def partial(self) -> int:
+        """Bytes an earlier, broken download left; `replay` returns them."""
+        return os.fstat(self._descriptor).st_size
+
+    def replay(self) -> Iterator[bytes]:
+        """Hashes and yields what is there already, then writing goes on behind it."""
+        while chunk := os.pread(self._descriptor, CHUNK, self.offset):
+            self._hash.update(chunk)
+            self.offset += len(chunk)
+            yield chunk
+
+    def write(self, data: bytes) -> None:
+        if self.expected_size >= 0 and self.offset + len(data) > self.expected_size:
+            raise SampanError(
+                f"blob {self.digest} is longer than the {self.expected_size} bytes its descriptor promises"
+            )
+        self._hash.update(data)
+        _write(self._descriptor, data, self.offset)
+        self.offset += len(data)
+
+    def restart(self) -> None:
+        """Forgets everything written: the source could not continue where it broke off."""
+        os.ftruncate(self._descriptor, 0)
+        self._hash, self.offset = hashlib.sha256(), 0
+
+    def commit(self) -> str:
+        """Verifies, fsyncs, renames. On a mismatch the partial file goes too: it cannot be resumed."""
+        found = f"sha256:{self._hash.hexdigest()}"
+        if self.expected_size >= 0 and self.offset != self.expected_size:
+            raise SampanError(
+                f"blob {self.digest} is truncated: got {self.offset} of the {self.expected_size} bytes its descriptor promises"
+            )
+        if self.digest and found != self.digest:
+            self.discard()
+            raise DigestMismatch(self.digest, found, self.offset)
+        os.ftruncate(self._descriptor, self.offset)
+        os.fsync(self._descriptor)
+        final = self._final if self.digest else self._final / hex_of(found)
+        self._temporary.replace(final)
+        self._sync_directory(final.parent)
+        self.digest = found
+        self._close()
+        return found
+
+    @staticmethod
+    def _sync_directory(directory: Path) -> None:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def discard(self) -> None:
+        self._temporary.unlink(missing_ok=True)
+
+    def _close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def __enter__(self) -> Ingest:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._descriptor >= 0 and not self.digest:
+            self.discard()
+        self._close()
+
+
+def _write(descriptor: int, data: bytes, offset: int = 0) -> None:
+    view = memoryview(data)
+    while view:
+        try:
+            written = os.pwrite(descriptor, view, offset)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise SampanError("no space left on device: the image does not fit on the data root's disk") from error
+            raise
+        view, offset = view[written:], offset + written
