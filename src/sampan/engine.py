@@ -87,6 +87,11 @@ class Engine:
         os.close(self._lock)
 
 
+def check_data_root(data_root: Path) -> None:
+    """Raises `Conflict` when another daemon holds the data root."""
+    os.close(_lock_data_root(data_root))
+
+
 def _lock_data_root(data_root: Path) -> int:
     data_root.mkdir(parents=True, exist_ok=True)
     data_root.chmod(0o710)

@@ -1,4 +1,4 @@
-"""The daemon's settings: defaults, then daemon.json, then flags. Key names are Docker's."""
+"""The daemon's settings: defaults, then daemon.json, then flags. `configuration` makes them from what the user gave."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What the engine is built from. `daemon.json` parsing and flags live in `sampan.daemon`."""
+    """What the engine is built from."""
 
     data_root: Path = Path("/var/lib/sampan")
     exec_root: Path = Path("/run/sampan")
@@ -42,3 +42,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     allow_insecure_tcp: bool = False
     """The explicit flag that tcp:// without TLS needs."""
     shutdown_timeout: int = 15
+
+    @property
+    def encrypted(self) -> bool:
+        """TLS on tcp://: `--tlsverify` implies it."""
+        return self.tls or self.tlsverify

@@ -81,6 +81,11 @@ class EventLog:
         for subscription in tuple(self._subscriptions):
             subscription._offer(event)
 
+    @property
+    def listeners(self) -> int:
+        """How many subscriptions are open."""
+        return len(self._subscriptions)
+
     def subscribe(self) -> Subscription:
         """Everything published from now on."""
         subscription = Subscription(self)

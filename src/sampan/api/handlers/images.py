@@ -1,0 +1,246 @@
+"""Images: list, look, tag, delete, pull, load, save, prune."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import contextlib
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from sampan.api import decoding
+from sampan.api.call import JSON, Call, empty, reply
+from sampan.api.filters import Filters
+from sampan.api.handlers.containers import prune_labels, prune_until
+from sampan.api.handlers.files import TAR, send
+from sampan.api.views import image as views
+from sampan.errors import Forbidden, InvalidParameter, NotSupported, SampanError
+from sampan.images import Image, Platform, platforms, references
+from sampan.images.digests import chain_ids
+from sampan.images.service import Progress, RegistryAuth
+
+_LIST = frozenset(["before", "dangling", "label", "reference", "since", "until"])
+
+
+def _platform(text: str) -> Platform | None:
+    """An OCI platform as JSON, as newer calls give it."""
+    if not text:
+        return None
+    try:
+        given = msgspec.json.decode(text.encode(), type=Platform)
+    except msgspec.DecodeError as error:
+        raise InvalidParameter(f"failed to parse platform: {error}") from None
+    if not given.os and not given.architecture and (given.variant or given.os_version or given.os_features):
+        raise InvalidParameter("optional platform fields provided, but OS and Architecture are missing")
+    if not given.os or not given.architecture:
+        raise InvalidParameter("both OS and Architecture must be provided")
+    return given
+
+
+def _one_platform(call: Call, since: tuple[int, int]) -> Platform | None:
+    if call.version < since:
+        return None
+    if len(call.texts("platform")) > 1:
+        raise InvalidParameter("multiple platform parameters not supported")
+    return _platform(call.text("platform"))
+
+
+# -- looking -----------------------------------------------------------------------------------------
+async def list_(call: Call) -> web.StreamResponse:
+    filters = Filters.parse(call.text("filters"), _LIST)
+    if call.version < (1, 41) and call.text("filter"):
+        filters.add("reference", call.text("filter"))
+    shared = call.version >= (1, 42) and call.flag("shared-size")
+    rows = call.engine.images.list(call.flag("all"), filters.as_lists(), shared)
+    return reply([views.summary(row, call.version) for row in rows])
+
+
+async def inspect(call: Call) -> web.StreamResponse:
+    if call.version >= (1, 48) and call.flag("manifests") and call.text("platform"):
+        raise InvalidParameter("conflicting options: manifests and platform options cannot both be set")
+    image = call.engine.images.resolve(call.name, _one_platform(call, (1, 49)))
+    return reply(views.inspect(image, call.version, graph=graph(call.engine.settings.data_root, image), parent=""))
+
+
+def graph(data_root: Path, image: Image) -> dict[str, str] | None:
+    """`GraphDriver.Data`: where the layers are. The top one is the upper, as dockerd's overlay2 shows it."""
+    chain = chain_ids(image.config.rootfs.diff_ids)
+    if not chain:
+        return None
+    places = [str(data_root / "layers" / one.partition(":")[2] / "diff") for one in reversed(chain)]
+    data = {"LowerDir": ":".join(places[1:])} if len(places) > 1 else {}
+    top = Path(places[0]).parent
+    return data | {"MergedDir": str(top / "merged"), "UpperDir": places[0], "WorkDir": str(top / "work")}
+
+
+async def history(call: Call) -> web.StreamResponse:
+    platform = _one_platform(call, (1, 48))
+    if platform is not None:
+        call.engine.images.resolve(call.name, platform)
+    return reply(views.history(call.engine.images.history(call.name)))
+
+
+async def search(call: Call) -> web.StreamResponse:
+    raise NotSupported("searching registries is not supported yet")
+
+
+# -- changing ----------------------------------------------------------------------------------------
+async def tag(call: Call) -> web.StreamResponse:
+    repository, name = call.text("repo"), call.text("tag")
+    if not repository:
+        raise InvalidParameter("invalid reference format")
+    reference = references.parse(repository)
+    if reference.digest:
+        raise InvalidParameter("cannot import digest reference")
+    if reference.familiar_name == "sha256":
+        raise InvalidParameter("refusing to create an ambiguous tag using digest algorithm as name")
+    call.engine.images.tag(call.name, repository, name)
+    return empty(201)
+
+
+async def delete(call: Call) -> web.StreamResponse:
+    if not call.name.strip():
+        raise InvalidParameter("image name cannot be blank")
+    rows = await asyncio.to_thread(call.engine.images.delete, call.name, call.flag("force"), not call.flag("noprune"))
+    return reply(views.deleted(rows))
+
+
+async def prune(call: Call) -> web.StreamResponse:
+    """Dangling images, or with `dangling=false` every one no container uses."""
+    filters = Filters.parse(call.text("filters"), ("dangling", "label", "label!", "until"))
+    dangling = filters.boolean("dangling", True)
+    until = prune_until(filters)
+    images = call.engine.images
+    deleted: list[dict[str, str]] = []
+    space = 0
+    for row in images.list(all=True, shared_size=True):
+        image = row.image
+        if (dangling and image.repo_tags) or images.users(image.id):
+            continue
+        if until and row.created * 1_000_000_000 > until:
+            continue
+        if not prune_labels(filters, image.config.config.labels):
+            continue
+        refs = image.repo_tags if image.repo_tags else [image.id]
+        for ref in refs:
+            with contextlib.suppress(SampanError):
+                deleted += views.deleted(await asyncio.to_thread(images.delete, ref, False, True))
+        with contextlib.suppress(SampanError):
+            images.resolve(image.id)
+            continue
+        space += image.size - max(row.shared_size, 0)
+    call.engine.events.publish("image", "prune", "", {"reclaimed": str(space)})
+    return reply({"ImagesDeleted": deleted or None, "SpaceReclaimed": space})
+
+
+# -- registries --------------------------------------------------------------------------------------
+class _Auth(msgspec.Struct):
+    username: str = ""
+    password: str = ""
+    auth: str = ""
+    serveraddress: str = ""
+    identitytoken: str = ""
+    registrytoken: str = ""
+
+
+def registry_auth(call: Call) -> RegistryAuth | None:
+    """`X-Registry-Auth`: base64url JSON. An unreadable one counts as none, as in Docker."""
+    header = call.request.headers.get("X-Registry-Auth", "")
+    if not header:
+        return None
+    try:
+        text = base64.urlsafe_b64decode(header.replace("+", "-").replace("/", "_") + "=" * (-len(header) % 4))
+        given = decoding.convert(decoding.parse(text), _Auth, "AuthConfig")
+    except (binascii.Error, ValueError, SampanError):
+        return None
+    username, password = given.username, given.password
+    if given.auth and not username:
+        with contextlib.suppress(binascii.Error, UnicodeDecodeError):
+            username, _, password = base64.b64decode(given.auth).decode().partition(":")
+    auth = RegistryAuth(username, password, given.serveraddress, given.identitytoken, given.registrytoken)
+    return auth if username or auth.identity_token or auth.registry_token else None
+
+
+async def create(call: Call) -> web.StreamResponse:
+    """Pull, or import."""
+    image = call.text("fromImage")
+    if not image:
+        return await _import(call)
+    platform = platforms.parse(call.text("platform")) if call.text("platform") and call.version >= (1, 32) else None
+    reference = _pulled(image.removesuffix(":"), call.text("tag"))
+    auth = registry_auth(call)
+    return await progress(call, lambda show: call.engine.images.pull(reference, platform, auth, show))
+
+
+def _pulled(name: str, tag: str) -> str:
+    """The reference to pull: `fromImage` with `tag`, which may be a digest. Without either the registry's `latest`."""
+    parsed = references.parse(name)
+    if parsed.familiar_name == "scratch":
+        raise Forbidden("'scratch' is a reserved name")
+    if tag:
+        separator = "@" if references.is_digest(tag) else ":"
+        return f"{parsed.familiar_name}{separator}{tag}"
+    return name if parsed.tag or parsed.digest else f"{parsed.familiar_name}:{references.DEFAULT_TAG}"
+
+
+async def _import(call: Call) -> web.StreamResponse:
+    raise NotSupported("importing a file system as an image is not supported yet")
+
+
+async def push(call: Call) -> web.StreamResponse:
+    raise NotSupported("pushing images is not supported yet")
+
+
+async def progress(call: Call, work: Callable[[Progress], Awaitable[Any]]) -> web.StreamResponse:
+    """Runs `work` and streams what it reports, one JSON object a line. An error before the first report is an
+    ordinary error reply; a later one is the last line, as `errorDetail`."""
+    queue: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
+    task = asyncio.ensure_future(work(queue.put_nowait))
+    task.add_done_callback(lambda _: queue.put_nowait(None))
+    response: web.StreamResponse | None = None
+    try:
+        while (message := await queue.get()) is not None:
+            lines = [_line(message)]
+            while not queue.empty() and (message := queue.get_nowait()) is not None:
+                lines.append(_line(message))
+            if response is None:
+                response = await call.streaming(JSON)
+            await response.write(b"".join(lines))
+            if message is None:
+                break
+        try:
+            await task
+        except SampanError as error:
+            if response is None:
+                raise
+            await response.write(_line({"errorDetail": {"message": error.message}, "error": error.message}))
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+    if response is None:
+        response = await call.streaming(JSON)
+    await response.write_eof()
+    return response
+
+
+def _line(message: dict[str, Any]) -> bytes:
+    return msgspec.json.encode(message) + b"\r\n"
+
+
+# -- archives ----------------------------------------------------------------------------------------
+async def load(call: Call) -> web.StreamResponse:
+    _one_platform(call, (1, 48))
+    quiet = call.flag("quiet", True)
+    return await progress(call, lambda show: call.engine.images.load(call.stream(), show, quiet))
+
+
+async def save(call: Call) -> web.StreamResponse:
+    """One image by its path, or several by `names`."""
+    names = [call.name] if call.name else call.texts("names")
+    return await send(call, TAR, call.engine.images.save(names, _one_platform(call, (1, 48))))

@@ -1,0 +1,210 @@
+"""Streams: attach, attach over a websocket, logs, exec."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from aiohttp import web
+
+from sampan.api import detach, hijack
+from sampan.api.call import Call, empty, reply
+from sampan.api.connection import Connection, Hijacked
+from sampan.api.handlers.containers import dimensions
+from sampan.api.timestamps import parse, rfc3339_fixed
+from sampan.api.views.container import exec_inspect
+from sampan.containers import AttachOptions, LogOptions
+from sampan.containers.model import ExecConfig
+from sampan.containers.streams import STDOUT
+from sampan.errors import Conflict, InvalidParameter, NotFound, SampanError
+
+RAW = "application/vnd.docker.raw-stream"
+MULTIPLEXED = "application/vnd.docker.multiplexed-stream"
+
+
+def _media_type(call: Call, tty: bool) -> str:
+    """1.42 told the two apart."""
+    return MULTIPLEXED if not tty and call.version >= (1, 42) else RAW
+
+
+def _take(call: Call, tty: bool) -> hijack.Socket:
+    """Hijacks the call's connection and answers it."""
+    connection = call.request.protocol
+    assert isinstance(connection, Connection)
+    channel = hijack.hijack(connection, framed=not tty)
+    if "Upgrade" in call.request.headers:
+        channel.raw(
+            f"HTTP/1.1 101 UPGRADED\r\nContent-Type: {_media_type(call, tty)}\r\n"
+            "Connection: Upgrade\r\nUpgrade: tcp\r\n\r\n".encode()
+        )
+    else:
+        channel.raw(f"HTTP/1.1 200 OK\r\nContent-Type: {RAW}\r\n\r\n".encode())
+    return channel
+
+
+async def attach(call: Call) -> web.StreamResponse:
+    await call.request.read()  # a body says nothing here
+    try:
+        options = AttachOptions(
+            stdin=call.flag("stdin"),
+            stdout=call.flag("stdout"),
+            stderr=call.flag("stderr"),
+            logs=call.flag("logs"),
+            stream=call.flag("stream"),
+        )
+        keys = detach.keys(call.text("detachKeys"))
+        container = call.engine.containers.get(call.name)
+        stream = await call.engine.containers.attach(container.id, options)
+    except SampanError as error:
+        # Docker answers this one in plain text: it has taken the connection by then.
+        status = HTTPStatus(error.status)
+        response = web.Response(status=error.status, reason=status.phrase, body=f"{error.message}\r\n".encode())
+        response.headers["Content-Type"] = RAW
+        response.force_close()
+        return response
+    try:
+        channel = _take(call, stream.tty)
+    except BaseException:
+        await stream.close()
+        raise
+    detached = await hijack.carry(
+        channel,
+        stream,
+        stdin=options.stdin,
+        stdout=options.stdout,
+        stderr=options.stderr,
+        detach=keys if stream.tty else None,
+    )
+    if detached:
+        call.engine.containers.detached(container.id)
+    return Hijacked()
+
+
+async def attach_websocket(call: Call) -> web.StreamResponse:
+    everything = call.version < (1, 42)
+    options = AttachOptions(
+        stdin=everything or call.flag("stdin"),
+        stdout=everything or call.flag("stdout"),
+        stderr=everything or call.flag("stderr"),
+        logs=call.flag("logs"),
+        stream=call.flag("stream"),
+    )
+    keys = detach.keys(call.text("detachKeys"))
+    container = call.engine.containers.get(call.name)
+    socket = web.WebSocketResponse()
+    if not socket.can_prepare(call.request):
+        raise InvalidParameter("not a websocket handshake")
+    stream = await call.engine.containers.attach(container.id, options)
+    try:
+        await socket.prepare(call.request)
+    except BaseException:
+        await stream.close()
+        raise
+    detached = await hijack.carry(
+        hijack.WebSocket(socket, binary=call.version >= (1, 28)),
+        stream,
+        stdin=options.stdin,
+        stdout=options.stdout,
+        stderr=options.stderr,
+        detach=keys if stream.tty else None,
+    )
+    if detached:
+        call.engine.containers.detached(container.id)
+    return socket
+
+
+async def logs(call: Call) -> web.StreamResponse:
+    stdout, stderr = call.flag("stdout"), call.flag("stderr")
+    if not stdout and not stderr:
+        raise InvalidParameter("Bad parameters: you must choose at least one stream")
+    container = call.engine.containers.get(call.name)
+    tail = call.text("tail")
+    options = LogOptions(
+        stdout=stdout,
+        stderr=stderr,
+        follow=call.flag("follow"),
+        since=parse(call.text("since")),
+        until=parse(call.text("until")),
+        # Anything that is not a number means all, as in Docker.
+        tail=int(tail) if tail.isascii() and tail.isdigit() else None,
+    )
+    batches = call.engine.containers.logs(container.id, options)
+    stamps, framed = call.flag("timestamps"), not container.config.tty
+    iterator = aiter(batches)
+    first = None if options.follow else await anext(iterator, None)
+    response = await call.streaming(_media_type(call, container.config.tty))
+    batch = first if first is not None or not options.follow else await anext(iterator, None)
+    while batch is not None:
+        parts: list[bytes] = []
+        for line in batch:
+            data = line.data
+            if stamps:
+                data = rfc3339_fixed(line.time).encode() + b" " + data
+            if framed:
+                parts.append(line.stream.to_bytes(1) + b"\0\0\0" + len(data).to_bytes(4))
+            parts.append(data)
+        if parts:
+            await response.write(b"".join(parts))
+        batch = await anext(iterator, None)
+    await response.write_eof()
+    return response
+
+
+# -- exec --------------------------------------------------------------------------------------------
+async def exec_create(call: Call) -> web.StreamResponse:
+    config = await call.decode(ExecConfig, "ExecOptions")
+    if not config.cmd:
+        raise InvalidParameter("No exec command specified")
+    if call.version < (1, 42):
+        config.console_size = None
+    return reply({"Id": await call.engine.containers.exec_create(call.name, config)}, status=201)
+
+
+async def exec_start(call: Call) -> web.StreamResponse:
+    options = await call.decode(ExecConfig, "ExecStartOptions")
+    containers = call.engine.containers
+    instance = containers.exec_get(call.name)
+    size = options.console_size if call.version >= (1, 42) and options.tty else None
+    if options.detach:
+        await containers.exec_start(instance.id, detach=True, tty=options.tty)
+        return empty(200)
+    keys = detach.keys(instance.config.detach_keys)
+    try:
+        stream = await containers.exec_start(instance.id, detach=False, tty=options.tty)
+    except (NotFound, Conflict, InvalidParameter):
+        raise
+    except SampanError as error:
+        # The exec exists but its command cannot run: Docker says so in the stream; the exit code is in `inspect`.
+        channel = _take(call, options.tty)
+        channel.write(STDOUT, f"{error.message}\r\n".encode())
+        await channel.finish()
+        return Hijacked()
+    assert stream is not None
+    try:
+        channel = _take(call, stream.tty)
+    except BaseException:
+        await stream.close()
+        raise
+    if size and len(size) == 2 and stream.tty and all(size):
+        await containers.exec_resize(instance.id, size[0], size[1])
+    config = instance.config
+    detached = await hijack.carry(
+        channel,
+        stream,
+        stdin=config.attach_stdin,
+        stdout=config.attach_stdout,
+        stderr=config.attach_stderr,
+        detach=keys if stream.tty else None,
+    )
+    if detached:
+        containers.exec_detached(instance.id)
+    return Hijacked()
+
+
+async def exec_view(call: Call) -> web.StreamResponse:
+    return reply(exec_inspect(call.engine.containers.exec_get(call.name)))
+
+
+async def exec_resize(call: Call) -> web.StreamResponse:
+    height, width = dimensions(call)
+    await call.engine.containers.exec_resize(call.name, height, width)
+    return empty(200)

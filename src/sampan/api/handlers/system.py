@@ -1,0 +1,189 @@
+"""The engine itself: ping, version, info, events, disk usage; and what needs a swarm."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from sampan import system
+from sampan.api.call import JSON, Call, quoted, reply
+from sampan.api.filters import Filters
+from sampan.api.handlers import sizes
+from sampan.api.handlers.containers import rows as container_rows
+from sampan.api.timestamps import parse
+from sampan.api.views import event as event_views
+from sampan.api.views import image as image_views
+from sampan.api.views import system as views
+from sampan.api.views import volume as volume_views
+from sampan.errors import InvalidParameter, NotSupported, Unavailable
+from sampan.store import Event
+
+_PING = {
+    "Builder-Version": "1",
+    "Cache-Control": "no-cache, no-store, must-revalidate",
+    "Pragma": "no-cache",
+    "Swarm": "inactive",
+    "Content-Type": "text/plain; charset=utf-8",
+}
+NDJSON = "application/x-ndjson"
+JSON_SEQUENCE = "application/json-seq"
+
+
+async def ping(call: Call) -> web.StreamResponse:
+    return web.Response(body=b"OK" if call.request.method == "GET" else b"", headers=_PING)
+
+
+async def version(call: Call) -> web.StreamResponse:
+    return reply(views.version_(system.host(), await system.components(call.engine)))
+
+
+async def info(call: Call) -> web.StreamResponse:
+    engine = call.engine
+    return reply(views.info(system.host(), await system.facts(engine), system.counts(engine), call.version))
+
+
+async def auth(call: Call) -> web.StreamResponse:
+    raise NotSupported("logging in to registries is not supported yet")
+
+
+# -- events ------------------------------------------------------------------------------------------
+async def events(call: Call) -> web.StreamResponse:
+    since, until = parse(call.text("since")), parse(call.text("until"))
+    if until and until < since:
+        raise InvalidParameter(
+            f"`since` time ({call.text('since')}) cannot be after `until` time ({call.text('until')})"
+        )
+    filters = Filters.parse(call.text("filters"))
+    log = call.engine.events
+    subscription = log.subscribe()
+    try:
+        past = log.history(since, until or None) if call.text("since") or until else []
+        response = await call.streaming(JSON)
+        body = b"".join(_line(event) for event in past if event_views.wanted(event, filters, call.version))
+        if body:
+            await response.write(body)
+        if not (until and until < time.time_ns()):
+            last = past[-1].time if past else 0
+            async for event in _until(aiter(subscription), until):
+                # What came between subscribing and reading the history is in both.
+                if event.time > last and event_views.wanted(event, filters, call.version):
+                    await response.write(_line(event))
+        await response.write_eof()
+        return response
+    finally:
+        subscription.close()
+
+
+def _line(event: Event) -> bytes:
+    return msgspec.json.encode(event_views.message(event)) + b"\n"
+
+
+async def _until(events: AsyncIterator[Event], until: int) -> AsyncIterator[Event]:
+    """`events` until a time in nanoseconds; 0 for ever."""
+    while True:
+        left = (until - time.time_ns()) / 1e9 if until else None
+        try:
+            async with asyncio.timeout(None if left is None else max(left, 0)):
+                event = await anext(events)
+        except (TimeoutError, StopAsyncIteration):
+            return
+        yield event
+
+
+# -- disk --------------------------------------------------------------------------------------------
+_OBJECTS = ("container", "image", "volume", "build-cache")
+
+
+async def disk_usage(call: Call) -> web.StreamResponse:
+    kinds = set(_OBJECTS)
+    if call.version >= (1, 42) and call.has("type"):
+        for kind in call.texts("type"):
+            if kind not in _OBJECTS:
+                raise InvalidParameter(f"unknown object type: {kind}")
+        kinds = set(call.texts("type"))
+    engine = call.engine
+    view: dict[str, Any] = {}
+    view["LayersSize"] = await sizes.layers(engine) if "image" in kinds else 0
+    view["Images"] = await _images(call) if "image" in kinds else None
+    view["Containers"] = await container_rows(call, True, 0, True) if "container" in kinds else None
+    view["Volumes"] = await _volumes(call) if "volume" in kinds else None
+    view["BuildCache"] = [] if "build-cache" in kinds else None
+    if call.version < (1, 42):
+        view["BuilderSize"] = 0
+    return reply(view)
+
+
+async def _images(call: Call) -> list[dict[str, Any]]:
+    images = call.engine.images
+    shown = []
+    for row in await asyncio.to_thread(images.list, True, None, True):
+        view = image_views.summary(row, call.version)
+        view["Containers"] = len(images.users(row.image.id))
+        shown.append(view)
+    return shown
+
+
+async def _volumes(call: Call) -> list[dict[str, Any]]:
+    volumes = call.engine.volumes
+
+    def measure() -> list[dict[str, Any]]:
+        return [
+            volume_views.inspect(
+                one, volumes.mountpoint(one.name), (len(volumes.users(one.name)), volumes.usage(one.name))
+            )
+            for one in volumes.all()
+        ]
+
+    return await asyncio.to_thread(measure)
+
+
+# -- not here ----------------------------------------------------------------------------------------
+async def swarm(call: Call) -> web.StreamResponse:
+    """Everything that a swarm manager would answer."""
+    raise Unavailable(
+        'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to '
+        "swarm and try again."
+    )
+
+
+async def swarm_start(call: Call) -> web.StreamResponse:
+    raise NotSupported("swarm is not supported")
+
+
+async def swarm_leave(call: Call) -> web.StreamResponse:
+    raise Unavailable("This node is not part of a swarm")
+
+
+async def plugins(call: Call) -> web.StreamResponse:
+    return reply([])
+
+
+async def plugin_missing(call: Call) -> web.StreamResponse:
+    from sampan.errors import NotFound
+
+    raise NotFound(f"plugin {quoted(call.name)} not found")
+
+
+async def plugin_unsupported(call: Call) -> web.StreamResponse:
+    raise NotSupported("managed plugins are not supported")
+
+
+async def build(call: Call) -> web.StreamResponse:
+    raise NotSupported("building images is not supported yet")
+
+
+async def build_prune(call: Call) -> web.StreamResponse:
+    return reply({"CachesDeleted": None, "SpaceReclaimed": 0})
+
+
+async def commit(call: Call) -> web.StreamResponse:
+    raise NotSupported("committing a container to an image is not supported yet")
+
+
+async def distribution(call: Call) -> web.StreamResponse:
+    raise NotSupported("asking a registry for an image's manifest is not supported yet")

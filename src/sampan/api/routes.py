@@ -1,0 +1,105 @@
+"""The route table: every method and path of the Docker Engine API that is answered here. `docs/api.md` is made from
+it."""
+
+from __future__ import annotations
+
+from sampan.api.handlers import containers, files, images, networks, streams, system, volumes
+from sampan.api.routing import Route
+
+ROUTES: tuple[Route, ...] = (
+    # The engine
+    Route("GET", "/_ping", system.ping),
+    Route("HEAD", "/_ping", system.ping),
+    Route("GET", "/version", system.version),
+    Route("GET", "/info", system.info),
+    Route("GET", "/events", system.events, disposable=True),
+    Route("GET", "/system/df", system.disk_usage, since=(1, 25)),
+    Route("POST", "/auth", system.auth),
+    # Containers
+    Route("GET", "/containers/json", containers.list_),
+    Route("POST", "/containers/create", containers.create),
+    Route("POST", "/containers/prune", containers.prune, since=(1, 25)),
+    Route("GET", "/containers/{name}/json", containers.inspect),
+    Route("GET", "/containers/{name}/top", containers.top),
+    Route("GET", "/containers/{name}/logs", streams.logs, disposable=True),
+    Route("GET", "/containers/{name}/changes", files.changes_),
+    Route("GET", "/containers/{name}/export", files.export_, disposable=True),
+    Route("GET", "/containers/{name}/stats", containers.stats, disposable=True),
+    Route("GET", "/containers/{name}/attach/ws", streams.attach_websocket),
+    Route("GET", "/containers/{name}/archive", files.archive_get, disposable=True),
+    Route("HEAD", "/containers/{name}/archive", files.archive_head),
+    Route("PUT", "/containers/{name}/archive", files.archive_put),
+    Route("POST", "/containers/{name}/start", containers.start),
+    Route("POST", "/containers/{name}/stop", containers.stop),
+    Route("POST", "/containers/{name}/restart", containers.restart),
+    Route("POST", "/containers/{name}/kill", containers.kill),
+    Route("POST", "/containers/{name}/pause", containers.pause),
+    Route("POST", "/containers/{name}/unpause", containers.unpause),
+    Route("POST", "/containers/{name}/rename", containers.rename),
+    Route("POST", "/containers/{name}/update", containers.update),
+    Route("POST", "/containers/{name}/wait", containers.wait, disposable=True),
+    Route("POST", "/containers/{name}/resize", containers.resize),
+    Route("POST", "/containers/{name}/attach", streams.attach),
+    Route("POST", "/containers/{name}/exec", streams.exec_create),
+    Route("DELETE", "/containers/{name}", containers.remove),
+    # Exec
+    Route("GET", "/exec/{id}/json", streams.exec_view),
+    Route("POST", "/exec/{id}/start", streams.exec_start),
+    Route("POST", "/exec/{id}/resize", streams.exec_resize),
+    # Images
+    Route("GET", "/images/json", images.list_),
+    Route("GET", "/images/search", images.search),
+    Route("GET", "/images/get", images.save, disposable=True),
+    Route("GET", "/images/{name}/get", images.save, disposable=True),
+    Route("GET", "/images/{name}/history", images.history),
+    Route("GET", "/images/{name}/json", images.inspect),
+    Route("POST", "/images/load", images.load),
+    Route("POST", "/images/create", images.create, disposable=True),
+    Route("POST", "/images/prune", images.prune, since=(1, 25)),
+    Route("POST", "/images/{name}/push", images.push, disposable=True),
+    Route("POST", "/images/{name}/tag", images.tag),
+    Route("DELETE", "/images/{name}", images.delete),
+    Route("GET", "/distribution/{name}/json", system.distribution, since=(1, 30)),
+    Route("POST", "/commit", system.commit),
+    Route("POST", "/build", system.build, disposable=True),
+    Route("POST", "/build/prune", system.build_prune, since=(1, 31)),
+    # Networks
+    Route("GET", "/networks", networks.list_),
+    Route("GET", "/networks/", networks.list_),
+    Route("GET", "/networks/{id}", networks.inspect),
+    Route("POST", "/networks/create", networks.create),
+    Route("POST", "/networks/prune", networks.prune, since=(1, 25)),
+    Route("POST", "/networks/{id}/connect", networks.connect),
+    Route("POST", "/networks/{id}/disconnect", networks.disconnect),
+    Route("DELETE", "/networks/{id}", networks.delete),
+    # Volumes
+    Route("GET", "/volumes", volumes.list_),
+    Route("GET", "/volumes/{name}", volumes.inspect),
+    Route("POST", "/volumes/create", volumes.create),
+    Route("POST", "/volumes/prune", volumes.prune, since=(1, 25)),
+    Route("PUT", "/volumes/{name}", volumes.update, since=(1, 42)),
+    Route("DELETE", "/volumes/{name}", volumes.delete),
+    # Plugins: none
+    Route("GET", "/plugins", system.plugins),
+    Route("GET", "/plugins/{name}/json", system.plugin_missing),
+    Route("POST", "/plugins/pull", system.plugin_unsupported),
+    # Swarm: this node is in none
+    Route("POST", "/swarm/init", system.swarm_start),
+    Route("POST", "/swarm/join", system.swarm_start),
+    Route("POST", "/swarm/leave", system.swarm_leave),
+    Route("POST", "/swarm/update", system.swarm),
+    Route("POST", "/swarm/unlock", system.swarm),
+    Route("GET", "/swarm", system.swarm),
+    Route("GET", "/swarm/unlockkey", system.swarm),
+    *(
+        Route(method, path, system.swarm)
+        for noun in ("services", "nodes", "tasks", "secrets", "configs")
+        for method, path in (
+            ("GET", f"/{noun}"),
+            ("GET", f"/{noun}/{{id}}"),
+            ("POST", f"/{noun}/create"),
+            ("POST", f"/{noun}/{{id}}/update"),
+            ("DELETE", f"/{noun}/{{id}}"),
+        )
+    ),
+)

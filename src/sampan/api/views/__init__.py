@@ -1,0 +1,1 @@
+"""Docker's JSON, made from domain objects: pure functions, one module a noun."""

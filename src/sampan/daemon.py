@@ -1,0 +1,249 @@
+"""`sampand`: reads flags and daemon.json, listens, opens the engine, and stops cleanly. Containers outlive it.
+
+Heavy modules are imported only once the configuration stands, so that --help, --version and a refusal come at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import gc
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import sampan
+from sampan import configuration
+from sampan.configuration import ConfigurationError
+from sampan.errors import SampanError
+from sampan.settings import Settings
+
+if TYPE_CHECKING:
+    from sampan.api.listeners import Listener
+    from sampan.api.server import Api
+
+log = logging.getLogger("sampan")
+
+_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
+_NAMES = {logging.DEBUG: "debug", logging.INFO: "info", logging.WARNING: "warning", logging.ERROR: "error"}
+_M_ARENA_MAX, _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -8, -1, -3
+"""mallopt(3)."""
+_TRIM_AFTER = 20.0
+"""Seconds between returns of freed memory to the kernel, when there was work."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the daemon; the exit status."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        flags = configuration.from_command_line(given)
+        if flags.get("help"):
+            sys.stdout.write(configuration.usage())
+            return 0
+        if flags.get("version"):
+            print(f"Sampan version {sampan.__version__}, API {sampan.API_VERSION}")
+            return 0
+        settings = load(flags)
+    except ConfigurationError as error:
+        print(str(error) + ("\nSee 'sampand --help'." if error.hint else ""), file=sys.stderr)
+        return 1
+    if flags.get("validate"):
+        print("configuration OK", file=sys.stderr)
+        return 0
+    if os.geteuid() != 0:
+        print("sampand needs to be started with root privileges", file=sys.stderr)
+        return 1
+    _log_to_stderr(settings)
+    _tune_memory()
+    try:
+        return asyncio.run(_run(settings, flags))
+    except SampanError as error:
+        log.error("failed to start daemon: %s", error.message)
+        print(f"failed to start daemon: {error.message}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def load(flags: configuration.Given) -> Settings:
+    """Settings from the flags and the file they name, or the default one if it exists."""
+    path = Path(flags.get("config-file", configuration.DEFAULT_FILE))
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        if "config-file" in flags:
+            raise ConfigurationError(
+                f"unable to configure the Sampan daemon with file {path}: open {path}: no such file or directory"
+            ) from None
+        text = ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"unable to configure the Sampan daemon with file {path}: {error}") from None
+    settable = {flag: value for flag, value in flags.items() if flag not in ("config-file", "validate")}
+    return configuration.combine(settable, configuration.from_file(path, text), path)
+
+
+# -- running -----------------------------------------------------------------------------------------
+async def _run(settings: Settings, flags: configuration.Given) -> int:
+    began = time.monotonic()
+    from sampan.api import listeners as listening
+    from sampan.engine import Engine, check_data_root
+
+    # Before the sockets: "the data root is in use" says more than "somebody listens there".
+    check_data_root(settings.data_root)
+    context = listening.tls(settings) if settings.encrypted else None
+    listeners = listening.listen(settings)
+    try:
+        # Listening already: a client that comes now waits for its answer instead of being refused.
+        engine = await Engine.open(settings)
+    except BaseException:
+        for listener in listeners:
+            listener.remove()
+            listener.socket.close()
+        raise
+    from sampan.api.server import Api
+
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(_unexpected)
+    api = Api(engine)
+    stop = asyncio.Event()
+    servers: list[asyncio.Server] = []
+    try:
+        for listener in listeners:
+            secure = context if listener.encrypted else None
+            if listener.socket.family == socket.AF_UNIX:
+                servers.append(await loop.create_unix_server(api.server, sock=listener.socket, ssl=secure))
+            else:
+                servers.append(await loop.create_server(api.server, sock=listener.socket, ssl=secure))
+        settings.pidfile.parent.mkdir(parents=True, exist_ok=True)
+        settings.pidfile.write_text(str(os.getpid()))
+        _watch_signals(loop, stop, flags)
+        gc.collect()
+        gc.freeze()
+        log.info("API listen on %s", ", ".join(listening.describe(listeners)))
+        log.info("Daemon has completed initialization in %d ms", (time.monotonic() - began) * 1000)
+        _notify("READY=1")
+        trimming = asyncio.ensure_future(_return_memory(api))
+        await stop.wait()
+        trimming.cancel()
+        _notify("STOPPING=1")
+        log.info("Processing signal 'terminated': containers go on running")
+    finally:
+        await _shut_down(api, servers, listeners, settings)
+        await engine.close()
+        _remove_pidfile(settings.pidfile)
+    log.info("Daemon shutdown complete")
+    return 0
+
+
+async def _shut_down(api: Api, servers: list[asyncio.Server], listeners: list[Listener], settings: Settings) -> None:
+    for server in servers:
+        server.close()
+    for listener in listeners:
+        listener.remove()
+    await api.close(settings.shutdown_timeout)
+
+
+def _watch_signals(loop: asyncio.AbstractEventLoop, stop: asyncio.Event, flags: configuration.Given) -> None:
+    def terminate() -> None:
+        if stop.is_set():
+            log.warning("Forcing the shutdown: asked twice")
+            os._exit(1)
+        stop.set()
+
+    def reload() -> None:
+        try:
+            _set_level(load(flags))
+            log.info("Reloaded the log level; everything else needs a restart")
+        except ConfigurationError as error:
+            log.error("Reload failed: %s", error)
+
+    loop.add_signal_handler(signal.SIGTERM, terminate)
+    loop.add_signal_handler(signal.SIGINT, terminate)
+    loop.add_signal_handler(signal.SIGHUP, reload)
+
+
+def _unexpected(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+    error = context.get("exception")
+    log.error("%s", context.get("message"), exc_info=error if isinstance(error, BaseException) else None)
+
+
+def _remove_pidfile(path: Path) -> None:
+    try:
+        if path.read_text().strip() == str(os.getpid()):
+            path.unlink()
+    except OSError:
+        pass
+
+
+def _notify(state: str) -> None:
+    """sd_notify(3): tells systemd, if it asked."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as made:
+        try:
+            made.connect("\0" + address[1:] if address[0] == "@" else address)
+            made.send(state.encode())
+        except OSError as error:
+            log.warning("systemd could not be told %s: %s", state, error)
+
+
+# -- memory ------------------------------------------------------------------------------------------
+def _tune_memory() -> None:
+    """One arena of malloc for all threads: with one a thread, glibc keeps megabytes that nobody uses. Small
+    thresholds give freed memory back to the kernel soon."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(_M_ARENA_MAX, 1)
+        libc.mallopt(_M_TRIM_THRESHOLD, 256 << 10)
+        libc.mallopt(_M_MMAP_THRESHOLD, 256 << 10)
+
+
+async def _return_memory(api: Api) -> None:
+    """After work, what malloc holds free goes back to the kernel."""
+    libc = ctypes.CDLL(None)
+    trim = getattr(libc, "malloc_trim", None)
+    seen = -1
+    while trim is not None:
+        await asyncio.sleep(_TRIM_AFTER)
+        count = api.server.requests_count
+        if count != seen:
+            trim(0)
+        seen = count
+
+
+# -- logging -----------------------------------------------------------------------------------------
+class _Formatter(logging.Formatter):
+    """dockerd's lines: time="…" level=info msg="…"."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        seconds = int(record.created)
+        fraction = int((record.created - seconds) * 1_000_000_000)
+        moment = f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{fraction:09d}Z"
+        message = record.getMessage().replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+        line = f'time="{moment}" level={_NAMES.get(record.levelno, "error")} msg="{message}"'
+        if record.exc_info:
+            line += "\n" + self.formatException(record.exc_info)
+        return line
+
+
+def _log_to_stderr(settings: Settings) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Formatter())
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    _set_level(settings)
+
+
+def _set_level(settings: Settings) -> None:
+    level = logging.DEBUG if settings.debug else _LEVELS.get(settings.log_level, logging.CRITICAL)
+    log.setLevel(level)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
