@@ -220,7 +220,7 @@ class _Reader:
             elif self.rest:
                 text = self.rest.pop(0)
             else:
-                raise UsageError(f"flag needs an argument: {values.quote_char(letter)} in {word}")
+                raise UsageError(f"flag needs an argument: {values.quote_char(letter)} in -{letter}")
             if flag.short_deprecated:
                 self.warn(f"Flag shorthand -{letter} has been deprecated, {flag.short_deprecated}")
             self._put(flag, text)

@@ -162,6 +162,8 @@ def nano_cpus(text: str) -> int:
     """`--cpus` in units of 1e-9 CPU; a decimal or a fraction, as Go's big.Rat reads it."""
     numerator, slash, denominator = text.partition("/")
     try:
+        if not text.strip("+-."):
+            raise ValueError
         if slash:
             top, bottom = int(numerator) * 10**9, int(denominator)
         else:

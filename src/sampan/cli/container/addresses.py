@@ -40,9 +40,9 @@ def _is_domain(text: str) -> bool:
         and 0 < len(name) < 255
         and all(
             label
-            and label[0] not in "-_"
-            and label[-1] not in "-_"
-            and all(char.isascii() and (char.isalnum() or char in "-_") for char in label)
+            and label[0] != "-"
+            and label[-1] != "-"
+            and all(char.isascii() and (char.isalnum() or char == "-") for char in label)
             for label in name.split(".")
         )
     )

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import sys
 
-from .. import references
+from .. import platforms, references
 from ..errors import ApiError, CliError
 from ..pulling import pull
 from ..terminal import size
+from .options import WINDOWS_ONLY
 from .spec import build
 
 TYPE_CHECKING = False
@@ -29,6 +30,12 @@ def with_help(cli: Cli, error: CliError, code: int) -> CliError:
 
 def read_flags(cli: Cli, flags: Flags, args: Sequence[str]) -> dict[str, Any]:
     """The request's body; what is wrong with the flags ends the program with 125."""
+    for name in WINDOWS_ONLY:
+        if flags.changed(name):
+            raise CliError(
+                f'"--{name}" is only supported on a Docker daemon running on windows, '
+                "but the Docker daemon is running on linux"
+            )
     try:
         if flags.text("pull") not in _PULL:
             raise CliError(
@@ -48,15 +55,15 @@ def _proxies(cli: Cli) -> Mapping[str, str]:
 def create(cli: Cli, flags: Flags, body: dict[str, Any]) -> str:
     """Make the container; its id. Writes `--cidfile`, which must not exist before."""
     image: str = body["Image"]
-    _check_platform(flags.text("platform"))
+    platform = platforms.normal(flags.text("platform"))
     with _IdFile(flags.text("cidfile")) as id_file:
         reference = _reference(image)
         body["HostConfig"]["ConsoleSize"] = list(size(1))
         out = None if flags.yes("quiet") else sys.stderr
         wanted = flags.text("pull") or "missing"
         if wanted == "always" and reference is not None:
-            pull(cli, reference, platform=flags.text("platform"), out=out)
-        query = {"name": flags.text("name"), "platform": flags.text("platform")}
+            pull(cli, reference, platform=platform, out=out)
+        query = {"name": flags.text("name"), "platform": platform}
         try:
             answer = cli.client.post("/containers/create", query, body)
         except ApiError as error:
@@ -64,7 +71,7 @@ def create(cli: Cli, flags: Flags, body: dict[str, Any]) -> str:
                 raise
             if out is not None:
                 cli.err(f"Unable to find image '{reference.familiar}' locally\n")
-            pull(cli, reference, platform=flags.text("platform"), out=out)
+            pull(cli, reference, platform=platform, out=out)
             answer = cli.client.post("/containers/create", query, body)
         for warning in answer.get("Warnings") or ():
             cli.err(f"WARNING: {warning}\n")
@@ -86,20 +93,6 @@ def _reference(image: str) -> references.Reference | None:
     if reference.name_only:
         reference.tag = "latest"
     return reference
-
-
-def _check_platform(text: str) -> None:
-    if not text:
-        return
-    parts = text.split("/")
-    if len(parts) > 3:
-        raise CliError(f'error parsing specified platform: "{text}": cannot parse platform specifier: invalid argument')
-    for part in parts:
-        if not part or not all(char.isascii() and (char.isalnum() or char in "_-.()") for char in part):
-            raise CliError(
-                f'error parsing specified platform: "{part}" is an invalid component of "{text}": '
-                'platform specifier component must match "^[A-Za-z0-9_.-]+$": invalid argument'
-            )
 
 
 class _IdFile:

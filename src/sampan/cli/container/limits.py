@@ -41,7 +41,8 @@ def ulimit(text: str) -> dict[str, Any]:
     if hard is None:
         hard = soft
     if hard != -1 and (soft == -1 or soft > hard):
-        raise ValueError(f"ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}")
+        compared = f"{soft} > {hard}" if soft != -1 else f"soft: -1 (unlimited), hard: {hard}"
+        raise ValueError(f"ulimit soft limit must be less than or equal to hard limit: {compared}")
     return {"Name": name, "Hard": hard, "Soft": soft}
 
 

@@ -20,12 +20,11 @@ def mount(text: str) -> dict[str, Any]:
     """Read one `--mount`; ValueError with docker's words."""
     found: dict[str, Any] = {"Type": "volume"}
     options: dict[str, dict[str, Any]] = {}
-    text = text.strip()
-    if not text:
-        raise ValueError("value is empty")
     for field in fields(text):
         key, equals, value = field.partition("=")
-        key = _checked_key(key, field, value, bool(equals))
+        key = key.lower()
+        if not equals and key not in _BARE:
+            raise ValueError(f"invalid field '{field}' must be a key=value pair")
         if key == "type":
             found["Type"] = value.lower()
         elif key in ("source", "src"):
@@ -39,19 +38,6 @@ def mount(text: str) -> dict[str, Any]:
         else:
             _option(options, key, value, bool(equals), field)
     return _checked(found, options)
-
-
-def _checked_key(key: str, field: str, value: str, has_value: bool) -> str:
-    if key.strip() != key:
-        raise ValueError(f"invalid option '{key.strip()}' in '{field}': option should not have whitespace")
-    if has_value and not value.strip():
-        raise ValueError(f"invalid value for '{key}': value is empty")
-    if value.strip() != value:
-        raise ValueError(f"invalid value for '{key}' in '{field}': value should not have whitespace")
-    key = key.lower()
-    if not has_value and key not in _BARE:
-        raise ValueError(f"invalid field '{field}' must be a key=value pair")
-    return key
 
 
 def _boolean(key: str, value: str, has_value: bool) -> bool:
@@ -140,7 +126,7 @@ def _checked(found: dict[str, Any], options: dict[str, dict[str, Any]]) -> dict[
             raise ValueError(
                 "option 'bind-recursive=readonly' requires 'bind-propagation=rprivate' to be specified in conjunction"
             )
-    return found | options
+    return {key: value for key, value in found.items() if value} | options
 
 
 def sort_volumes(specs: Sequence[str]) -> tuple[list[str], dict[str, dict[str, str]]]:
@@ -160,14 +146,29 @@ def sort_volumes(specs: Sequence[str]) -> tuple[list[str], dict[str, dict[str, s
 
 
 def _source(spec: str) -> str:
-    """What is before the first colon; raises `CliError` for a spec that is none."""
+    """What is before the first colon; "" for a path alone. Raises `CliError` for what compose's parser refuses.
+
+    A single letter before a colon is a Windows drive, so `a:/b` is a path to it.
+    """
     if not spec:
         raise CliError("invalid empty volume spec")
     if len(spec) <= 2:
         return ""
-    parts = spec.split(":")
-    if "" in parts:
+    sections = _sections(spec)
+    if "" in sections:
         raise CliError(f"invalid spec: {spec}: empty section between colons")
-    if len(parts) > 3:
+    if len(sections) > 3:
         raise CliError(f"invalid spec: {spec}: too many colons")
-    return parts[0] if len(parts) > 1 else ""
+    return sections[0] if len(sections) > 1 else ""
+
+
+def _sections(spec: str) -> list[str]:
+    found: list[str] = []
+    drive = ""
+    for part in spec.split(":"):
+        if not drive and len(part) == 1 and part.isalpha():
+            drive = f"{part}:"
+        else:
+            found.append(drive + part)
+            drive = ""
+    return [*found, drive[:-1]] if drive else found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from ..flags import Flag
-from ..values import swap_size
+from ..values import boolean, swap_size
 from .addresses import host_flag, ip_flag, link_flag, search_flag
 from .environment import env_flag, label_flag
 from .limits import cgroup_rule, gpus, rate_bytes, rate_operations, ulimit, weight_device
@@ -33,6 +33,12 @@ def _sysctl(text: str) -> str:
     if not equals or (name not in _SYSCTLS and not name.startswith(("net.", "fs.mqueue."))):
         raise ValueError(f"sysctl '{text}' is not allowed")
     return text
+
+
+def _trust(text: str) -> bool:
+    if not boolean(text):
+        raise ValueError("content trust is not supported")
+    return True
 
 
 def _platform_default() -> str:
@@ -72,7 +78,7 @@ GENERAL = (
     Flag("use-api-socket", "bool", "Bind mount Docker API socket and required auth"),
     Flag("help", "bool", "Print usage"),
     Flag("platform", "string", "Set platform if server is multi-platform capable", default=_platform_default()),
-    Flag("disable-content-trust", "bool", "Skip image verification", default=True, shown="true"),
+    Flag("disable-content-trust", "bool", "Skip image verification", default=True, shown="true", parse=_trust),
 )
 
 SECURITY = (
@@ -189,7 +195,7 @@ RESOURCES = (
     ),
     Flag("io-maxbandwidth", "bytes", "Maximum IO bandwidth limit for the system drive (Windows only)", hidden=True),
     Flag("io-maxiops", "uint", "Maximum IOps limit for the system drive (Windows only)", hidden=True),
-    Flag("kernel-memory", "bytes", "Kernel memory limit"),
+    Flag("kernel-memory", "bytes", "Kernel memory limit", deprecated="and no longer supported by the kernel"),
     Flag("memory", "bytes", "Memory limit", short="m"),
     Flag("memory-reservation", "bytes", "Memory soft limit"),
     Flag(

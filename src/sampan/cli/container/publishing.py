@@ -65,7 +65,7 @@ def port_range(text: str) -> tuple[int, int]:
     start = _port(first)
     end = _port(last.split("-")[0]) if dash else start
     if end < start:
-        raise ValueError(f"invalid range specified for the Port: {text}")
+        raise ValueError(f"invalid range specified for port: {text}")
     return start, end
 
 

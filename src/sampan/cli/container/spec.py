@@ -7,11 +7,11 @@ daemons tell "not given" from "empty" by it.
 from __future__ import annotations
 
 from ..errors import CliError
+from ..values import quote_char
 from .environment import as_map, read_pairs
 from .limits import device, is_cdi
 from .mounts import sort_volumes
 from .networks import endpoints
-from .options import WINDOWS_ONLY
 from .publishing import add_exposed, parse_published
 
 TYPE_CHECKING = False
@@ -43,12 +43,6 @@ def build(flags: Flags, image: str, command: Sequence[str], proxies: Mapping[str
 
 
 def _refuse_foreign(flags: Flags) -> None:
-    for name in WINDOWS_ONLY:
-        if flags.changed(name):
-            raise CliError(
-                f'"--{name}" is only supported on a Docker daemon running on windows, '
-                "but the Docker daemon is running on linux"
-            )
     if flags.yes("use-api-socket"):
         raise CliError("--use-api-socket is not supported by sampan; mount the socket with -v")
 
@@ -138,6 +132,16 @@ def _health(flags: Flags) -> dict[str, Any] | None:
     return ({"Test": ["CMD-SHELL", command]} if command else {}) | given
 
 
+def _capabilities(names: Sequence[str]) -> list[str] | None:
+    """Spelled CAP_…, sorted, each once."""
+    return sorted({_capability(name) for name in names}) or None
+
+
+def _capability(name: str) -> str:
+    name = name.strip().upper()
+    return name if name in ("ALL", "RESET") or name.startswith("CAP_") else f"CAP_{name}"
+
+
 def _mode(flags: Flags, name: str, valid: Callable[[str], bool], kind: str) -> str:
     value = flags.text(name)
     if not valid(value):
@@ -164,8 +168,8 @@ def _host_config(flags: Flags, binds: list[str], bindings: dict[str, Any]) -> di
         "VolumeDriver": flags.text("volume-driver"),
         "VolumesFrom": flags.many("volumes-from") or None,
         "ConsoleSize": [0, 0],
-        "CapAdd": flags.many("cap-add") or None,
-        "CapDrop": flags.many("cap-drop") or None,
+        "CapAdd": _capabilities(flags.many("cap-add")),
+        "CapDrop": _capabilities(flags.many("cap-drop")),
         "CgroupnsMode": _mode(flags, "cgroupns", lambda value: value in ("", "host", "private"), "CGROUP"),
         "Dns": flags.many("dns"),
         "DnsOptions": flags.many("dns-option"),
@@ -248,8 +252,6 @@ def _resources(flags: Flags) -> dict[str, Any]:
         "IOMaximumIOps": 0,
         "IOMaximumBandwidth": 0,
     }
-    if flags.number("kernel-memory"):
-        found["KernelMemory"] = flags.number("kernel-memory")
     return found
 
 
@@ -289,7 +291,7 @@ def _security(given: Sequence[str]) -> tuple[list[str], list[str] | None, list[s
         if not separator and name != "no-new-privileges":
             name, separator, value = option.partition(":")
         if (not separator or not value) and name != "no-new-privileges":
-            raise CliError(f'invalid --security-opt: "{option}"')
+            raise CliError(f'Invalid --security-opt: "{option}"')
         if option == "systempaths=unconfined":
             open_paths = True
         elif name == "seccomp" and value not in ("builtin", "unconfined"):
@@ -311,5 +313,9 @@ def _profile(path: str) -> str:
         raise CliError(f"opening seccomp profile ({path}) failed: {reason}") from None
     try:
         return json.dumps(json.loads(text), separators=(",", ":"), ensure_ascii=False)
-    except ValueError as error:
-        raise CliError(f"compacting json for seccomp profile ({path}) failed: {error}") from None
+    except json.JSONDecodeError as error:
+        found = text[error.pos : error.pos + 1]
+        reason = f"invalid character {quote_char(found)} looking for beginning of value"
+        if not found:
+            reason = "unexpected end of JSON input"
+        raise CliError(f"compacting json for seccomp profile ({path}) failed: {reason}") from None
