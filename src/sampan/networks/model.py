@@ -12,6 +12,8 @@ from pathlib import Path
 
 import msgspec
 
+PREDEFINED = ("bridge", "host", "none")
+
 
 class IPAMPool(msgspec.Struct, rename="pascal", omit_defaults=True, kw_only=True):
     subnet: str = ""
@@ -49,7 +51,7 @@ class Network(msgspec.Struct, rename="pascal", omit_defaults=True, kw_only=True)
 
     @property
     def predefined(self) -> bool:
-        return self.name in ("bridge", "host", "none")
+        return self.name in PREDEFINED
 
     def option(self, key: str, default: bool) -> bool:
         """A boolean `com.docker.network.bridge.…` option."""
@@ -155,3 +157,12 @@ class SandboxRecord(msgspec.Struct, kw_only=True):
     netns: bool = True
     endpoints: list[Endpoint] = msgspec.field(default_factory=list)
     ports: list[PublishedPort] = msgspec.field(default_factory=list)
+    dns: list[str] = msgspec.field(default_factory=list)
+    """`--dns`: what the embedded nameserver forwards to instead of the host's."""
+    dns_port: int = 0
+    """Where the embedded nameserver is bound inside the namespace; 0 without one."""
+
+    @property
+    def named(self) -> bool:
+        """Is it on a network that has names (a user-defined one)?"""
+        return any(endpoint.network not in PREDEFINED for endpoint in self.endpoints)

@@ -21,6 +21,9 @@ from typing import TypeVar
 
 from sampan.linux import mounts, namespaces, netlink
 from sampan.linux.netlink import Netlink
+from sampan.linux.nft import Nft
+from sampan.networks import dns
+from sampan.networks.dns import Sockets
 from sampan.networks.model import Endpoint
 
 _SPARES = 3
@@ -187,6 +190,26 @@ def strip_addresses(inner: Namespace, endpoint: Endpoint) -> None:
     texts += [f"{endpoint.ipv6}/{endpoint.ipv6_prefix}"] if endpoint.ipv6 else []
     if texts:
         inner.kernel.run(*(netlink.delete_address(index, ip_interface(text)) for text in texts))
+
+
+def bind_nameserver(inner: Namespace, port: int) -> Sockets:
+    """The embedded nameserver's sockets inside the namespace, with port 53 led to them."""
+
+    def inside() -> Sockets:
+        namespaces.setns(inner.descriptor, namespaces.CLONE_NEWNET)
+        sockets = dns.bind(port)
+        try:
+            nft = Nft()
+            try:
+                nft.run(dns.redirect(sockets.port))
+            finally:
+                nft.close()
+        except BaseException:
+            sockets.close()
+            raise
+        return sockets
+
+    return namespaces.in_thread(inside)
 
 
 def _enable_ipv6(descriptor: int, interface: str) -> None:

@@ -11,15 +11,17 @@ import asyncio
 import contextlib
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from sampan.errors import Forbidden, SampanError
-from sampan.linux import netlink
+from sampan.linux import namespaces, netlink
 from sampan.linux.netlink import Netlink
-from sampan.networks import bridges, firewall
+from sampan.networks import bridges, files, firewall
 from sampan.networks.catalog import Catalog
+from sampan.networks.directory import Directory
+from sampan.networks.dns import Resolver
 from sampan.networks.foreign import Foreign
 from sampan.networks.model import Endpoint, EndpointRequest, Network, PortRequest, PublishedPort, Sandbox, SandboxRecord
 from sampan.networks.ports import Held
@@ -44,6 +46,8 @@ class Networks:
         self._kernel = ThreadPoolExecutor(1, "networks")
         self._later = ThreadPoolExecutor(1, "networks-later")
         self._proxies: dict[str, list[Proxy]] = {}
+        self._resolvers: dict[str, Resolver] = {}
+        self._directory = Directory()
         self._wiring: Wiring | None = None
         self._foreign: Foreign | None = None
 
@@ -84,7 +88,7 @@ class Networks:
         of those nothing is left on the host either way."""
         if self._foreign is not None:
             self._foreign.close()
-        for container_id in tuple(self._proxies):
+        for container_id in {*self._proxies, *self._resolvers}:
             self._unserve(container_id)
         if self._wiring is not None:
             await self._run(functools.partial(self._close, self._wiring, keep))
@@ -180,13 +184,16 @@ class Networks:
         endpoints: list[EndpointRequest],
         ports: list[PortRequest],
         sysctls: dict[str, str] | None = None,
+        dns: Sequence[str] = (),
     ) -> Sandbox:
         """Makes a container's sandbox: netns, veths, addresses, routes, DNS names, port rules. `mode` is
         HostConfig.NetworkMode resolved to bridge, none, host or a network's name (`container:ID` never gets here). All
         or nothing: on any failure (port taken, address in use) everything is undone before it raises, with Docker's
-        message."""
+        message. `dns` is what the embedded nameserver forwards to (`--dns`) instead of the host's nameservers."""
         wiring = self._opened
-        live = await self._run(functools.partial(wiring.up, container_id, mode, endpoints, ports, sysctls or {}))
+        live = await self._run(
+            functools.partial(wiring.up, container_id, mode, endpoints, ports, sysctls or {}, list(dns))
+        )
         self._serve(live)
         for endpoint in live.record.endpoints:
             self._publish("connect", self._catalog.get(endpoint.network_id), container_id)
@@ -201,19 +208,34 @@ class Networks:
         if links:
             self._later.submit(_delete_links, links)
         for endpoint in live.record.endpoints if live else []:
+            self._directory.leave(endpoint)
             network = self._catalog.find(endpoint.network_id)
             if network is not None:
                 self._publish("disconnect", network, container_id)
 
     async def connect(self, container_id: str, request: EndpointRequest) -> Endpoint:
         """Adds an endpoint to a live sandbox."""
-        endpoint = await self._run(functools.partial(self._opened.connect, container_id, request))
+        wiring = self._opened
+        endpoint = await self._run(functools.partial(wiring.connect, container_id, request))
+        self._directory.join(endpoint)
+        self._serve_names(wiring.live[container_id])
         self._publish("connect", self._catalog.get(endpoint.network_id), container_id)
         return endpoint
 
     async def disconnect(self, container_id: str, network: str) -> None:
         endpoint = await self._run(functools.partial(self._opened.disconnect, container_id, network))
+        self._directory.leave(endpoint)
         self._publish("disconnect", self._catalog.get(endpoint.network_id), container_id)
+
+    async def rename(self, container_id: str, old: str, new: str) -> None:
+        """A container has a new name: the nameserver answers for it from now on."""
+        wiring = self._opened
+        before = wiring.live[container_id].record.endpoints if container_id in wiring.live else []
+        after = await self._run(functools.partial(wiring.rename, container_id, old, new))
+        for endpoint in before:
+            self._directory.leave(endpoint)
+        for endpoint in after:
+            self._directory.join(endpoint)
 
     def info(self) -> dict[str, Any]:
         """What `GET /info` says of networking: pools, the FORWARD accept rule if one was added, warnings."""
@@ -256,17 +278,42 @@ class Networks:
         self._events.publish("network", action, network.id, attributes)
 
     def _serve(self, live: Live) -> None:
-        """Starts proxies on the sockets that nftables cannot serve: IPv6 ones (`::1`, and containers with IPv4
-        alone)."""
+        """Announces the names, and starts proxies on the sockets that nftables cannot serve: IPv6 ones (`::1`, and
+        containers with IPv4 alone)."""
+        for endpoint in live.record.endpoints:
+            self._directory.join(endpoint)
+        self._serve_names(live)
         for held in live.held:
             if held.socket is not None and ":" in held.port.host_ip and held.port.protocol != "sctp":
                 target = functools.partial(_target, live, held)
                 proxy = Proxy(held.socket, held.port.protocol, target)
                 self._proxies.setdefault(live.record.container_id, []).append(proxy)
 
+    def _serve_names(self, live: Live) -> None:
+        """Starts the nameserver of a sandbox that has one and is not served yet."""
+        container_id = live.record.container_id
+        if live.nameserver is None or container_id in self._resolvers:
+            return
+        path = self._opened.sandboxes.path(container_id)
+        self._resolvers[container_id] = Resolver(
+            live.nameserver,
+            self._directory,
+            lambda: live.record.endpoints,
+            functools.partial(self._upstreams, live),
+            functools.partial(namespaces.in_netns, path),
+        )
+
+    def _upstreams(self, live: Live) -> tuple[files.Upstream, ...]:
+        ipv6 = any(endpoint.ipv6_gateway for endpoint in live.record.endpoints)
+        resolver = files.override(files.host_resolver(), live.record.dns or self._settings.dns, (), ())
+        return files.upstreams(resolver, ipv6)
+
     def _unserve(self, container_id: str) -> None:
         for proxy in self._proxies.pop(container_id, []):
             proxy.close()
+        resolver = self._resolvers.pop(container_id, None)
+        if resolver is not None:
+            resolver.close()
 
 
 def _target(live: Live, held: Held) -> Target | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import secrets
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sampan.errors import Conflict, Forbidden, InvalidParameter, SampanError
 from sampan.linux import netlink
@@ -18,6 +18,7 @@ from sampan.linux.nft import Nft, NftError
 from sampan.networks import bridges, firewall, sandboxes
 from sampan.networks.addresses import check_wanted, mac_of, random_mac
 from sampan.networks.catalog import Catalog
+from sampan.networks.dns import Sockets
 from sampan.networks.firewall import BridgeRules, Rule
 from sampan.networks.model import Endpoint, EndpointRequest, Network, PortRequest, SandboxRecord
 from sampan.networks.ports import Held, PortBook, PortTaken
@@ -35,6 +36,8 @@ class Live:
     record: SandboxRecord
     held: list[Held] = field(default_factory=list)
     namespace: Namespace | None = None
+    nameserver: Sockets | None = None
+    """Where the embedded nameserver listens; whoever serves it closes it."""
 
 
 class Wiring:
@@ -120,6 +123,7 @@ class Wiring:
         requests: list[EndpointRequest],
         ports: list[PortRequest],
         sysctls: dict[str, str],
+        dns: list[str],
     ) -> Live:
         if container_id in self.live:
             self.down(container_id)
@@ -129,6 +133,7 @@ class Wiring:
                 live = Live(record)
             else:
                 live = self._isolated(container_id, requests, ports, sysctls, undo)
+                live.record.dns = dns
             self._records.put(container_id, live.record)
             self.live[container_id] = live
             undo.pop_all()
@@ -155,6 +160,7 @@ class Wiring:
             if endpoint.link:
                 self._attach(inner, endpoint, undo)
         sandboxes.set_gateways(inner, *gateways(live.record.endpoints))
+        self._name(live, undo)
         if sysctls:
             sandboxes.apply_sysctls(inner.descriptor, sysctls)
         rules = rules_of(live)
@@ -163,6 +169,17 @@ class Wiring:
             undo.callback(self.rules.rules.pop, container_id, None)
             self.transact(firewall.port_elements("add", self.rules.table, rules))
         return live
+
+    def _name(self, live: Live, undo: ExitStack) -> None:
+        """Binds the nameserver of a sandbox that is on a network with names; once."""
+        if live.nameserver is not None or not live.record.named or live.namespace is None:
+            return
+        try:
+            live.nameserver = sandboxes.bind_nameserver(live.namespace, live.record.dns_port)
+        except (OSError, NftError) as error:
+            raise SampanError(f"cannot start the embedded nameserver: {error}") from error
+        undo.callback(live.nameserver.close)
+        live.record.dns_port = live.nameserver.port
 
     def _nominal(self, name: str) -> Endpoint:
         """Membership of host or none: an id, and nothing of the kernel."""
@@ -316,7 +333,11 @@ class Wiring:
             interface = next(name for number in range(256) if (name := f"eth{number}") not in used)
             endpoint = self._allocate(container_id, request, interface, undo)
             self._attach(inner, endpoint, undo)
-            self._regard(live, [*live.record.endpoints, endpoint])
+            before = live.record.endpoints
+            undo.callback(setattr, live.record, "endpoints", before)
+            live.record.endpoints = [*before, endpoint]
+            self._name(live, undo)
+            self._regard(live, live.record.endpoints)
             undo.pop_all()
         return endpoint
 
@@ -352,6 +373,18 @@ class Wiring:
             self.transact("\n".join(filter(None, commands)))
         self._records.put(live.record.container_id, live.record)
 
+    def rename(self, container_id: str, old: str, new: str) -> list[Endpoint]:
+        """The container's endpoints, with its new name in place of the old."""
+        live = self.live.get(container_id)
+        if live is None:
+            return []
+        live.record.endpoints = [
+            replace(endpoint, dns_names=[new if name == old else name for name in endpoint.dns_names])
+            for endpoint in live.record.endpoints
+        ]
+        self._records.put(container_id, live.record)
+        return live.record.endpoints
+
     # -- taking over -------------------------------------------------------------------------------------------
 
     def records(self) -> dict[str, SandboxRecord]:
@@ -375,6 +408,13 @@ class Wiring:
                     "port %s:%d of container %s was taken meanwhile", port.host_ip, port.host_port, record.container_id
                 )
             live.held.append(held)
+        if self._namespace(live) is not None:
+            try:
+                with ExitStack() as undo:
+                    self._name(live, undo)
+                    undo.pop_all()
+            except SampanError as error:
+                log.error("container %s: %s", record.container_id, error.message)
         rules = rules_of(live)
         if rules:
             self.rules.rules[record.container_id] = rules
