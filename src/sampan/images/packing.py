@@ -1,7 +1,4 @@
-"""Writing tar: one header at a time, or a whole directory tree as a stream of bounded chunks.
-
-The dialect is what Go's archive/tar writes for Docker: ustar, with a PAX header only where ustar cannot say it (names
-over 100 bytes or not ASCII, numbers too large, extended attributes), times cut to seconds.
+"""A directory tree as a tar stream of bounded chunks: `docker cp` out of a container, `docker export`.
 
 The tree is walked by descriptors and may belong to a hostile, running container: every entry is first opened O_PATH
 with O_NOFOLLOW and looked at, then only regular files are opened for reading, through /proc/self/fd. A file swapped
@@ -17,104 +14,16 @@ import os
 import stat
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
-from struct import Struct
 
-BLOCK = 512
+from sampan.images import tarwriter
+from sampan.images.archive import BLOCKDEV, CHARACTER, DIRECTORY, FIFO, FILE, LINK, SYMLINK
+from sampan.images.tarwriter import Meta
+
 CHUNK = 1 << 20
 """About how many bytes one chunk of the stream has."""
 
-_HEADER = Struct("100s8s8s8s12s12s8sc100s8s32s32s8s8s155s12s")
-_END = bytes(2 * BLOCK)
 _PATH_MAX = 4096
-_NODES = {stat.S_IFCHR: b"3", stat.S_IFBLK: b"4", stat.S_IFIFO: b"6"}
-
-
-@dataclass(slots=True)
-class Member:
-    """What one header says. `mtime` is nanoseconds; `type` is tar's own letter (0 file, 1 link, 2 symlink, 5
-    directory…)."""
-
-    name: bytes
-    type: bytes = b"0"
-    mode: int = 0o644
-    uid: int = 0
-    gid: int = 0
-    size: int = 0
-    mtime: int = 0
-    link: bytes = b""
-    device: int = 0
-    xattrs: dict[str, bytes] | None = None
-
-
-def header(member: Member, *, nanoseconds: bool = False) -> bytes:
-    """The header's blocks, a PAX header first where one is needed."""
-    name, link = member.name, member.link
-    if member.type == b"5" and not name.endswith(b"/"):
-        name += b"/"
-    records: dict[str, bytes] = {}
-    if len(name) > 100 or not name.isascii():
-        records["path"] = name
-    if len(link) > 100 or not link.isascii():
-        records["linkpath"] = link
-    seconds, fraction = divmod(member.mtime, 1_000_000_000)
-    if seconds < 0 or seconds >= 1 << 33 or (nanoseconds and fraction):
-        records["mtime"] = b"%d.%09d" % (seconds, fraction) if seconds >= 0 else b"%d" % seconds
-    numbers = []
-    for key, number, limit in (
-        ("uid", member.uid, 1 << 21),
-        ("gid", member.gid, 1 << 21),
-        ("size", member.size, 1 << 33),
-    ):
-        if number >= limit:
-            records[key] = b"%d" % number
-            number = 0
-        numbers.append(number)
-    for key, value in (member.xattrs or {}).items():
-        records[f"SCHILY.xattr.{key}"] = value
-    uid, gid, size = numbers
-    own = _ustar(name, link, member, uid, gid, size, min(max(seconds, 0), (1 << 33) - 1))
-    return _pax(name, records) + own if records else own
-
-
-def _ustar(name: bytes, link: bytes, member: Member, uid: int, gid: int, size: int, mtime: int) -> bytes:
-    major = minor = b"0000000\0"
-    if member.device:
-        major, minor = b"%07o\0" % os.major(member.device), b"%07o\0" % os.minor(member.device)
-    block = _HEADER.pack(
-        name[:100],
-        b"%07o\0" % (member.mode & 0o7777),
-        b"%07o\0" % uid,
-        b"%07o\0" % gid,
-        b"%011o\0" % size,
-        b"%011o\0" % mtime,
-        b"        ",
-        member.type,
-        link[:100],
-        b"ustar\00000",
-        b"",
-        b"",
-        major,
-        minor,
-        b"",
-        b"",
-    )
-    return block[:148] + b"%06o\0 " % sum(block) + block[156:]
-
-
-def _pax(name: bytes, records: dict[str, bytes]) -> bytes:
-    data = b"".join(_record(key.encode(errors="surrogateescape"), value) for key, value in sorted(records.items()))
-    base = name.rstrip(b"/").rpartition(b"/")[2].decode("ascii", errors="replace").replace("�", "_").encode()
-    member = Member(b"PaxHeaders.0/" + base[:80], type=b"x", size=len(data))
-    return _ustar(member.name, b"", member, 0, 0, len(data), 0) + data + bytes(-len(data) % BLOCK)
-
-
-def _record(key: bytes, value: bytes) -> bytes:
-    """`LENGTH key=value\\n`, where the length counts its own digits."""
-    rest = len(key) + len(value) + 3
-    length = rest + len(str(rest))
-    if len(str(length)) != len(str(rest)):
-        length = rest + len(str(length))
-    return b"%d %s=%s\n" % (length, key, value)
+_NODES = {stat.S_IFCHR: CHARACTER, stat.S_IFBLK: BLOCKDEV, stat.S_IFIFO: FIFO}
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +31,6 @@ class Options:
     """`xattrs`: which attributes go along, by prefix (Docker's archives carry file capabilities only)."""
 
     xattrs: tuple[str, ...] = ("security.capability",)
-    nanoseconds: bool = False
     one_filesystem: bool = False
 
 
@@ -146,7 +54,7 @@ def _gathered(pieces: Iterator[bytes]) -> Iterator[bytes]:
         if size >= CHUNK:
             yield b"".join(waiting) if len(waiting) > 1 else piece
             waiting, size = [], 0
-    waiting.append(_END)
+    waiting.append(tarwriter.END)
     yield b"".join(waiting)
 
 
@@ -208,45 +116,34 @@ class _Packer:
         try:
             found = os.fstat(opened)
             kind = stat.S_IFMT(found.st_mode)
-            member = Member(
-                name,
-                mode=stat.S_IMODE(found.st_mode),
-                uid=found.st_uid,
-                gid=found.st_gid,
-                mtime=found.st_mtime_ns,
-            )
-            if kind != stat.S_IFDIR and found.st_nlink > 1 and self._is_linked(found, member):
-                yield header(member, nanoseconds=self._options.nanoseconds)
+            meta = Meta(stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid, int(found.st_mtime))
+            if kind != stat.S_IFDIR and found.st_nlink > 1 and (first := self._first_link(found, name)):
+                yield tarwriter.header(name, LINK, meta, link=first)
             elif kind == stat.S_IFREG:
-                yield from self._file(opened, member, found.st_size)
+                yield from self._file(opened, name, meta, found.st_size)
             elif kind == stat.S_IFDIR:
-                member.type = b"5"
-                member.xattrs = self._xattrs(opened)
-                yield header(member, nanoseconds=self._options.nanoseconds)
+                shown = name if name.endswith(b"/") else name + b"/"
+                yield tarwriter.header(shown, DIRECTORY, meta, xattrs=self._xattrs(opened))
             elif kind == stat.S_IFLNK:
-                member.type, member.link = b"2", os.fsencode(os.readlink(b"", dir_fd=opened))
-                yield header(member, nanoseconds=self._options.nanoseconds)
+                target = os.fsencode(os.readlink(b"", dir_fd=opened))
+                yield tarwriter.header(name, SYMLINK, meta, link=target)
             elif kind in _NODES:
-                member.type, member.device = _NODES[kind], found.st_rdev
-                yield header(member, nanoseconds=self._options.nanoseconds)
+                major, minor = os.major(found.st_rdev), os.minor(found.st_rdev)
+                yield tarwriter.header(name, _NODES[kind], meta, major=major, minor=minor)
             # A socket belongs to a process; tar has no word for it.
             return kind == stat.S_IFDIR
         finally:
             os.close(opened)
 
-    def _is_linked(self, found: os.stat_result, member: Member) -> bool:
-        first = self._links.setdefault((found.st_dev, found.st_ino), member.name)
-        if first == member.name:
-            return False
-        member.type, member.link = b"1", first
-        return True
+    def _first_link(self, found: os.stat_result, name: bytes) -> bytes | None:
+        """The name under which this inode is in the archive already."""
+        first = self._links.setdefault((found.st_dev, found.st_ino), name)
+        return None if first == name else first
 
-    def _file(self, opened: int, member: Member, size: int) -> Iterator[bytes]:
+    def _file(self, opened: int, name: bytes, meta: Meta, size: int) -> Iterator[bytes]:
         reading = os.open(f"/proc/self/fd/{opened}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
-            member.size = size
-            member.xattrs = self._xattrs(reading)
-            yield header(member, nanoseconds=self._options.nanoseconds)
+            yield tarwriter.header(name, FILE, meta, size=size, xattrs=self._xattrs(reading))
             left = size
             while left:
                 data = os.read(reading, min(left, CHUNK))
@@ -255,8 +152,8 @@ class _Packer:
                     break
                 left -= len(data)
                 yield data
-            if size % BLOCK:
-                yield bytes(-size % BLOCK)
+            if size % 512:
+                yield tarwriter.padding(size)
         finally:
             os.close(reading)
 
