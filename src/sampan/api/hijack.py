@@ -11,6 +11,7 @@ import contextlib
 import select
 import struct
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from sampan.api.connection import Connection
@@ -134,6 +135,8 @@ class Socket(asyncio.Protocol):
         return data
 
     def write(self, stream: int, data: bytes) -> bool:
+        if self._transport.is_closing():
+            raise ConnectionResetError("the client has gone")
         self._transport.write(_FRAME.pack(stream, len(data)) + data if self._framed else data)
         return not self._writable.is_set()
 
@@ -178,10 +181,17 @@ class Detached(Exception):
 
 
 async def carry(
-    channel: Channel, stream: Stream, *, stdin: bool, stdout: bool, stderr: bool, detach: bytes | None
-) -> bool:
-    """Copies both ways until the output ends, the client goes, or the detach keys are typed (then True). Closes the
-    stream."""
+    channel: Channel,
+    stream: Stream,
+    *,
+    stdin: bool,
+    stdout: bool,
+    stderr: bool,
+    detach: bytes | None,
+    on_detach: Callable[[], None],
+) -> None:
+    """Copies both ways until the output ends, the client goes, or the detach keys are typed (then calls
+    `on_detach`). Closes the stream."""
     output = asyncio.ensure_future(_output(channel, stream, stdout, stderr))
     input_ = asyncio.ensure_future(_input(channel, stream, detach) if stdin else _ignore(channel))
     gone = asyncio.ensure_future(channel.gone())
@@ -205,8 +215,9 @@ async def carry(
             task.cancel()
         await asyncio.gather(output, input_, gone, return_exceptions=True)
         await stream.close()
+    if detached:
+        on_detach()
     await channel.finish()
-    return detached
 
 
 async def _output(channel: Channel, stream: Stream, stdout: bool, stderr: bool) -> None:

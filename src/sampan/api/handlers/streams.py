@@ -66,16 +66,15 @@ async def attach(call: Call) -> web.StreamResponse:
     except BaseException:
         await stream.close()
         raise
-    detached = await hijack.carry(
+    await hijack.carry(
         channel,
         stream,
         stdin=options.stdin,
         stdout=options.stdout,
         stderr=options.stderr,
         detach=keys if stream.tty else None,
+        on_detach=lambda: call.engine.containers.detached(container.id),
     )
-    if detached:
-        call.engine.containers.detached(container.id)
     return Hijacked()
 
 
@@ -99,16 +98,15 @@ async def attach_websocket(call: Call) -> web.StreamResponse:
     except BaseException:
         await stream.close()
         raise
-    detached = await hijack.carry(
+    await hijack.carry(
         hijack.WebSocket(socket, binary=call.version >= (1, 28)),
         stream,
         stdin=options.stdin,
         stdout=options.stdout,
         stderr=options.stderr,
         detach=keys if stream.tty else None,
+        on_detach=lambda: call.engine.containers.detached(container.id),
     )
-    if detached:
-        call.engine.containers.detached(container.id)
     return socket
 
 
@@ -187,16 +185,15 @@ async def exec_start(call: Call) -> web.StreamResponse:
     if size and len(size) == 2 and stream.tty and all(size):
         await containers.exec_resize(instance.id, size[0], size[1])
     config = instance.config
-    detached = await hijack.carry(
+    await hijack.carry(
         channel,
         stream,
         stdin=config.attach_stdin,
         stdout=config.attach_stdout,
         stderr=config.attach_stderr,
         detach=keys if stream.tty else None,
+        on_detach=lambda: containers.exec_detached(instance.id),
     )
-    if detached:
-        containers.exec_detached(instance.id)
     return Hijacked()
 
 
