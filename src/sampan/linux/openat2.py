@@ -7,6 +7,7 @@ leading slash means the root."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -90,33 +91,68 @@ def mkdirs_in_root(root: int, path: str | bytes, mode: int = 0o755) -> int:
         return open_in_root(root, path, os.O_PATH | os.O_DIRECTORY)
     except FileNotFoundError:
         pass
-    pending = [part for part in os.fsencode(path).split(b"/") if part not in (b"", b".")]
-    pending.reverse()
+    for place in _walk(root, path):
+        parent, _, name = place.rpartition(b"/")
+        directory = open_in_root(root, parent, os.O_PATH | os.O_DIRECTORY)
+        try:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(name, mode, dir_fd=directory)
+        finally:
+            os.close(directory)
+    return open_in_root(root, path, os.O_PATH | os.O_DIRECTORY)
+
+
+def resolve_in_root(root: int, path: str | bytes) -> bytes:
+    """Where `path` leads inside the root, symlinks followed ("etc/passwd", no leading slash; b"" for the root
+    itself). What does not exist stays as it is written. A look, not a promise: open with `open_in_root`."""
+    place = b""
+    for place in _walk(root, path):  # noqa: B007
+        pass
+    return place
+
+
+def _walk(root: int, path: str | bytes) -> Iterator[bytes]:
+    """Every directory on the way, symlinks followed; the last one yielded is where it ends."""
+    pending = _parts(path)
     walked: list[bytes] = []
     links = 0
     while pending:
         part = pending.pop()
         if part == b"..":
             walked = walked[:-1]
+            yield b"/".join(walked)
             continue
-        parent = open_in_root(root, b"/".join(walked), os.O_PATH | os.O_DIRECTORY)
-        try:
-            try:
-                os.mkdir(part, mode, dir_fd=parent)
-            except FileExistsError:
-                if stat.S_ISLNK(os.stat(part, dir_fd=parent, follow_symlinks=False).st_mode):
-                    links += 1
-                    if links > _MAX_LINKS:
-                        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), os.fsdecode(path)) from None
-                    target = os.fsencode(os.readlink(part, dir_fd=parent))
-                    if target.startswith(b"/"):
-                        walked = []
-                    pending.extend(p for p in reversed(target.split(b"/")) if p not in (b"", b"."))
-                    continue
-        finally:
-            os.close(parent)
-        walked.append(part)
-    return open_in_root(root, b"/".join(walked), os.O_PATH | os.O_DIRECTORY)
+        place = b"/".join([*walked, part])
+        target = _link_target(root, place)
+        if target is None:
+            walked.append(part)
+            yield place
+            continue
+        links += 1
+        if links > _MAX_LINKS:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), os.fsdecode(path))
+        if target.startswith(b"/"):
+            walked = []
+        pending += _parts(target)
+
+
+def _parts(path: str | bytes) -> list[bytes]:
+    """Last one first."""
+    return [part for part in reversed(os.fsencode(path).split(b"/")) if part not in (b"", b".")]
+
+
+def _link_target(root: int, place: bytes) -> bytes | None:
+    """None for what is not a symlink."""
+    try:
+        descriptor = open_in_root(root, place, os.O_PATH | os.O_NOFOLLOW)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        if not stat.S_ISLNK(os.fstat(descriptor).st_mode):
+            return None
+        return os.fsencode(os.readlink(b"", dir_fd=descriptor))
+    finally:
+        os.close(descriptor)
 
 
 def read_in_root(root: int, path: str | bytes, limit: int) -> bytes:
