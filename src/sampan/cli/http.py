@@ -108,7 +108,9 @@ class Response:
         self._connection: Connection | None = connection
         self._chunked = "chunked" in headers.get("transfer-encoding", "").lower()
         self._left: int | None = None  # bytes left of the body or of this chunk; None: until the stream ends
-        if bare or status in (204, 304) or status < 200:
+        if status == 101:  # the stream is no longer HTTP: whoever asked for it takes the connection
+            return
+        if bare or status in (204, 304):
             self._chunked, self._left = False, 0
         elif self._chunked:
             self._left = 0
@@ -205,6 +207,11 @@ class Response:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+
+    @property
+    def connection(self) -> Connection | None:
+        """What the body comes over, to be polled; None once the body is read."""
+        return self._connection
 
     def take(self) -> Connection:
         """The connection itself, for a hijacked stream."""

@@ -31,7 +31,7 @@ def normal(text: str) -> str:
         if not part or not all(char.isascii() and (char.isalnum() or char in "_-.") for char in part):
             raise _refused(
                 f'"{shown}" is an invalid component of "{text}": '
-                'platform specifier component must match "^[A-Za-z0-9_.-]+(?:\\\\([A-Za-z0-9_.-]+\\\\))?$"'
+                'platform specifier component must match "^[A-Za-z0-9_.-]+$"'
             )
     if len(parts) == 1:
         if parts[0] in _SYSTEMS:

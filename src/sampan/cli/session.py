@@ -85,6 +85,9 @@ class Cli:
         """Write to stdout as it is; bytes that were not UTF-8 survive as surrogates."""
         sys.stdout.write(text)
 
+    def flush(self) -> None:
+        sys.stdout.flush()
+
     def err(self, text: str) -> None:
         sys.stdout.flush()
         sys.stderr.write(text)

@@ -105,10 +105,14 @@ class Pump:
             self._raw.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Give the terminal back and drop the stream; harmless a second time."""
         if self._raw is not None:
             self._raw.restore()
         self._connection.close()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def run(
         self,
