@@ -195,5 +195,7 @@ def _answer(listener: socket.socket, kind: int) -> None:
                     connection.recv(1)
                     connection.sendall(peer[0].encode())
             else:
-                _, peer = listener.recvfrom(100)
+                data, peer = listener.recvfrom(100)
+                if not data:
+                    return  # shut down
                 listener.sendto(peer[0].encode(), peer)

@@ -71,13 +71,13 @@ def bind(port: int = 0) -> Sockets:
     raise OSError("no free port for the nameserver")
 
 
-def redirect(port: int) -> str:
-    """The nftables table inside the container's namespace."""
+def redirect(port: int, replace: bool) -> str:
+    """The nftables table inside the container's namespace. To `replace` one takes tens of milliseconds (the kernel
+    waits for a grace period), so a restarted daemon does it only when it could not have its old port back."""
     table = "ip sampan_dns"
     to = f"dnat to {INTERNAL_NAMESERVER}:{port}"
-    return f"""add table {table}
-delete table {table}
-table {table} {{
+    old = f"add table {table}\ndelete table {table}\n" if replace else ""
+    return f"""{old}table {table} {{
   chain output {{
     type nat hook output priority -100; policy accept;
     ip daddr {INTERNAL_NAMESERVER} udp dport 53 {to}

@@ -193,23 +193,29 @@ def strip_addresses(inner: Namespace, endpoint: Endpoint) -> None:
 
 
 def bind_nameserver(inner: Namespace, port: int) -> Sockets:
-    """The embedded nameserver's sockets inside the namespace, with port 53 led to them."""
+    """The embedded nameserver's sockets inside the namespace, with port 53 led to them. `port` is where they were
+    before, 0 if never."""
 
     def inside() -> Sockets:
         namespaces.setns(inner.descriptor, namespaces.CLONE_NEWNET)
         sockets = dns.bind(port)
         try:
-            nft = Nft()
-            try:
-                nft.run(dns.redirect(sockets.port))
-            finally:
-                nft.close()
+            if sockets.port != port:
+                _redirect(sockets.port, replace=port != 0)
         except BaseException:
             sockets.close()
             raise
         return sockets
 
     return namespaces.in_thread(inside)
+
+
+def _redirect(port: int, replace: bool) -> None:
+    nft = Nft()
+    try:
+        nft.run(dns.redirect(port, replace))
+    finally:
+        nft.close()
 
 
 def _enable_ipv6(descriptor: int, interface: str) -> None:
