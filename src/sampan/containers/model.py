@@ -266,6 +266,8 @@ class EndpointSettings(_Docker):
     global_ipv6_address: str = msgspec.field(default="", name="GlobalIPv6Address")
     global_ipv6_prefix_len: int = msgspec.field(default=0, name="GlobalIPv6PrefixLen")
     dns_names: list[str] | None = msgspec.field(default=None, name="DNSNames")
+    given_mac: str = ""
+    """Not shown by inspect: the `mac_address` that was asked for, while `mac_address` is the one in use."""
 
 
 class NetworkingConfig(_Docker):
@@ -380,6 +382,9 @@ class Container(_Docker):
     """The runtime that holds the current or last run (crun, runc, …)."""
     log_path: str = ""
     exec_ids: list[str] = msgspec.field(default_factory=list)
+    """Execs that have not ended."""
+    remove_volumes: bool = False
+    """Not shown by inspect: the removal that is under way takes the anonymous volumes too."""
 
 
 class ExecConfig(_Docker):
@@ -403,7 +408,7 @@ class ExecConfig(_Docker):
 
 
 class Exec(_Docker):
-    """An exec instance. `exit_code` is None until it ended."""
+    """An exec instance. `exit_code` is None until it ended. `ended` is nanoseconds since the epoch."""
 
     id: str = ""
     container_id: str = ""
@@ -412,3 +417,4 @@ class Exec(_Docker):
     started: bool = False
     pid: int = 0
     exit_code: int | None = None
+    ended: int = 0

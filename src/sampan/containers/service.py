@@ -1,36 +1,50 @@
 """The front door of containers: one method an operation of the Engine API, in domain terms.
 
-Methods take an id, an id prefix or a name where `ref` is written, and raise `errors.NotFound("No such container: …")`.
+Methods take an id, an id prefix or a name where `ref` is written, and raise `errors.NotFound("No such container: …")`. The
+work is in the modules beside this one, a verb each; what they share is `context.Context`.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from sampan.containers.model import Config, Container, EndpointSettings, Exec, ExecConfig, HostConfig, NetworkingConfig
+from sampan.containers import log_drivers, log_reading, names, signals
+from sampan.containers.attaching import Attaching, AttachOptions
+from sampan.containers.connecting import Connecting
+from sampan.containers.context import Context, name_conflict, not_running
+from sampan.containers.creating import Creating
+from sampan.containers.ending import Ending
+from sampan.containers.execs import Execs
+from sampan.containers.log_reading import LogOptions
+from sampan.containers.model import (
+    Config,
+    Container,
+    EndpointSettings,
+    Exec,
+    ExecConfig,
+    HostConfig,
+    NetworkingConfig,
+    Status,
+)
+from sampan.containers.mounting import Mounting, users_of_volume
+from sampan.containers.reconcile import Reconcile
+from sampan.containers.removing import Removing
+from sampan.containers.roster import Record
+from sampan.containers.starting import Starting
+from sampan.containers.stopping import Stopping
 from sampan.containers.streams import LogLine, Stream
-
-
-@dataclass(frozen=True, slots=True)
-class AttachOptions:
-    stdin: bool = False
-    stdout: bool = False
-    stderr: bool = False
-    logs: bool = False
-    stream: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class LogOptions:
-    """`since` and `until` are nanoseconds since the epoch (0: unbounded); `tail` None means all."""
-
-    stdout: bool = False
-    stderr: bool = False
-    follow: bool = False
-    since: int = 0
-    until: int = 0
-    tail: int | None = None
+from sampan.containers.updating import Updating
+from sampan.errors import InvalidParameter, SampanError
+from sampan.images import Images, Snapshots
+from sampan.networks import Networks
+from sampan.runtime import Runtime
+from sampan.settings import Settings
+from sampan.store import Database, Documents, EventLog
+from sampan.volumes import Volumes
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +56,111 @@ class Created:
 class Containers:
     """See the module. Built once by `sampan.engine`."""
 
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        events: EventLog,
+        images: Images,
+        snapshots: Snapshots,
+        networks: Networks,
+        volumes: Volumes,
+        runtime: Runtime,
+    ) -> None:
+        self._context = context = Context(
+            settings=settings,
+            documents=Documents(database, "container", Container),
+            exec_documents=Documents(database, "exec", Exec),
+            events=events,
+            images=images,
+            snapshots=snapshots,
+            networks=networks,
+            volumes=volumes,
+            runtime=runtime,
+            mounting=Mounting(volumes, images, snapshots),
+        )
+        self._roster = context.roster
+        self._growth = log_reading.Growth()
+        self._creating = Creating(context)
+        self._attaching = Attaching(context)
+        self._starting = Starting(context, self._attaching)
+        self._ending = Ending(context, self._starting, self._attaching)
+        self._stopping = Stopping(context, self._ending)
+        self._execs = Execs(context)
+        self._removing = Removing(context, self._starting, self._stopping, self._attaching, self._execs)
+        self._connecting = Connecting(context)
+        self._updating = Updating(context)
+        self._reconcile = Reconcile(context, self._starting, self._removing, self._execs)
+        self._starting.remove = self._ending.remove = self._removing.automatic
+        self._starting.started = lambda record: None
+        self._ending.ended = self._execs.container_ended
+        self._ending.exec_ended = self._execs.ended
+        self._watcher: asyncio.Task[None] | None = None
+        self._restarter: asyncio.Task[None] | None = None
+
+    # -- the daemon's life -------------------------------------------------------------------------
+    async def open(self) -> None:
+        """Reconciles, then watches. Opens networks on the way. Restart policies go to work in the background."""
+        live = await self._reconcile.run()
+        self._context.volumes.sweep()
+        self._watcher = asyncio.get_running_loop().create_task(self._ending.watch(), name="container exits")
+        if records := self._reconcile.to_restart(live):
+            self._restarter = asyncio.get_running_loop().create_task(self._reconcile.restart(records))
+
+    async def close(self) -> None:
+        """Stops watching; containers go on running."""
+        for task in (self._watcher, self._restarter):
+            if task is not None:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+        for record in self._roster:
+            for event in record.followers:
+                event.set()
+            if record.restart_pending is not None:
+                record.restart_pending.cancel()
+            self._attaching.let_go(record)
+        if self._context.tasks:
+            # What is half done is finished, unless it waits for a process to end: the next daemon sees to that.
+            await asyncio.wait(self._context.tasks, timeout=self._context.settings.shutdown_timeout)
+            for task in tuple(self._context.tasks):
+                task.cancel()
+        self._growth.close()
+        self._execs.close()
+        await self._context.runtime.close()
+
+    def users_of_image(self, image_id: str) -> list[tuple[str, bool]]:
+        """(container id, running) of those made from, or mounting, an image."""
+        return [
+            (record.id, record.container.state.running)
+            for record in self._roster
+            if record.container.image_id == image_id
+            or any(point.image == image_id for point in record.container.mounts)
+        ]
+
+    def users_of_volume(self, name: str) -> list[str]:
+        """Ids of those whose document names a volume. One that goes together with its volumes does not count."""
+        return users_of_volume(
+            [
+                record.container
+                for record in self._roster
+                if not (record.container.state.status is Status.REMOVING and record.container.remove_volumes)
+            ],
+            name,
+        )
+
     # -- finding -----------------------------------------------------------------------------------
     def get(self, ref: str) -> Container:
         """By full id, then name, then unique id prefix (Docker's order)."""
-        raise NotImplementedError
+        return self._roster.find(ref).container
 
     def all(self) -> list[Container]:
         """Every container, newest first."""
-        raise NotImplementedError
+        return sorted((record.container for record in self._roster), key=lambda c: c.created, reverse=True)
+
+    def files(self, ref: str) -> Path:
+        """The directory of hosts, hostname, resolv.conf and the log."""
+        return self._context.directory(self._roster.find(ref).id)
 
     # -- life --------------------------------------------------------------------------------------
     async def create(
@@ -60,79 +171,183 @@ class Containers:
         networking: NetworkingConfig,
         platform: str | None = None,
     ) -> Created:
-        raise NotImplementedError
+        """Raises `NotFound` for the image, `Conflict` for the name, `InvalidParameter` for what cannot be meant."""
+        record, warnings = await self._creating.create(name, config, host_config, networking, platform)
+        return Created(record.id, warnings)
 
     async def start(self, ref: str) -> None:
-        """Raises `NotModified` when it runs already."""
-        raise NotImplementedError
+        """Raises `NotModified` when it runs already, `StartFailed` when the OCI runtime refuses."""
+        await self._context.whole(self._starting.start(self._roster.find(ref)))
 
     async def stop(self, ref: str, timeout: int | None = None, signal: str | None = None) -> None:
-        raise NotImplementedError
+        """Raises `NotModified` when it does not run."""
+        await self._stopping.stop(self._roster.find(ref), ref, timeout, signal)
 
     async def restart(self, ref: str, timeout: int | None = None, signal: str | None = None) -> None:
-        raise NotImplementedError
+        record = self._roster.find(ref)
+        try:
+            await self._context.whole(self._restart(record, timeout, signal))
+        except SampanError as error:
+            error.message = f"Cannot restart container {ref}: {error.message}"
+            raise
+
+    async def _restart(self, record: Record, timeout: int | None, signal: str | None) -> None:
+        if record.container.state.running:
+            record.restarting_by_hand = True  # `--rm` does not mean this end
+            try:
+                await self._stopping.end(record, timeout, signal)
+                await self._starting.start(record)
+            finally:
+                record.restarting_by_hand = False
+        else:
+            await self._starting.start(record)
+        self._context.publish(record.container, "restart")
 
     async def kill(self, ref: str, signal: str = "SIGKILL") -> None:
-        raise NotImplementedError
+        """With SIGKILL, waits for the end. Raises `Conflict` when it does not run."""
+        record = self._roster.find(ref)
+        number = signals.parse_deliverable(signal or "SIGKILL")
+        if not record.container.state.running:
+            raise not_running(record.id)
+        if number == 9:
+            await self._context.whole(self._stopping.kill(record))
+        else:
+            await self._context.whole(self._stopping.signal(record, number))
 
     async def pause(self, ref: str) -> None:
-        raise NotImplementedError
+        await self._context.whole(self._stopping.pause(self._roster.find(ref)))
 
     async def unpause(self, ref: str) -> None:
-        raise NotImplementedError
+        await self._context.whole(self._stopping.unpause(self._roster.find(ref)))
 
     async def rename(self, ref: str, name: str) -> None:
-        raise NotImplementedError
+        name = name.strip()
+        if not ref.strip().removeprefix("/") or not name.removeprefix("/"):
+            raise InvalidParameter("Neither old nor new names may be empty")
+        record = self._roster.find(ref)
+        async with record.lock:
+            container = record.container
+            old = container.name
+            try:
+                name = names.check(name)
+            except InvalidParameter as error:
+                error.message = "Error when allocating new name: " + error.message.replace("(", "(/", 1)
+                raise
+            if name == old:
+                raise InvalidParameter("Renaming a container with the same name as its current name")
+            if owner := self._roster.owner(name):
+                conflict = name_conflict(name, owner)
+                conflict.message = "Error when allocating new name: " + conflict.message
+                raise conflict
+            container.name = name
+            try:
+                self._context.save(record)
+            except BaseException:
+                container.name = old
+                raise
+            self._roster.reserve(name, record.id)
+            self._roster.release(old, record.id)
+            self._context.publish(container, "rename", oldName="/" + old)
 
     async def remove(self, ref: str, force: bool = False, volumes: bool = False, link: bool = False) -> None:
-        raise NotImplementedError
+        """`volumes`: its anonymous volumes too."""
+        if link:
+            raise InvalidParameter(f"Conflict, cannot remove the default link name of the container {ref}")
+        await self._removing.remove(self._roster.find(ref), ref, force, volumes)
 
     async def wait(self, ref: str, condition: str = "not-running") -> tuple[int, str | None]:
         """(exit code, error). Condition: not-running, next-exit, removed. The subscription is made before the first await,
         so a client that waits and then starts misses nothing."""
-        raise NotImplementedError
+        record = self._roster.find(ref)
+        state = record.container.state
+        if condition == "removed":
+            return await record.removal()
+        if condition == "not-running" and not state.running:
+            return state.exit_code, state.error or None
+        return await record.exit()
 
     async def resize(self, ref: str, height: int, width: int) -> None:
-        raise NotImplementedError
+        container = self._roster.find(ref).container
+        if not container.state.running:
+            raise not_running(container.id)
+        await self._context.runtime.resize(self._context.bundle(container), height, width)
+        self._context.publish(container, "resize", height=str(height), width=str(width))
 
     async def update(self, ref: str, changes: HostConfig, given: frozenset[str]) -> list[str]:
         """`POST …/update`: the fields named in `given` (lower case, `memory`, `restartpolicy`) change; returns warnings."""
-        raise NotImplementedError
+        return await self._context.whole(self._updating.update(self._roster.find(ref), changes, given))
 
     async def connect(self, ref: str, network: str, settings: EndpointSettings) -> None:
         """`POST /networks/{id}/connect`, for running and stopped containers."""
-        raise NotImplementedError
+        await self._context.whole(self._connecting.connect(self._roster.find(ref), network, settings))
 
     async def disconnect(self, ref: str, network: str, force: bool = False) -> None:
-        raise NotImplementedError
+        await self._context.whole(self._connecting.disconnect(self._roster.find(ref), network, force))
 
     # -- streams -----------------------------------------------------------------------------------
     async def attach(self, ref: str, options: AttachOptions) -> Stream:
         """Works on a created container too: the stream begins with its start. Several at once all get everything."""
-        raise NotImplementedError
+        record = self._roster.find(ref)
+        backlog = None
+        if options.logs:
+            backlog = self.logs(ref, LogOptions(stdout=options.stdout, stderr=options.stderr))
+        return await self._attaching.attach(record, ref, options, backlog)
 
     def detached(self, ref: str) -> None:
         """The detach keys were typed on an attachment: publishes `detach`."""
-        raise NotImplementedError
+        with contextlib.suppress(SampanError):
+            self._context.publish(self._roster.find(ref).container, "detach")
 
     def exec_detached(self, id: str) -> None:
         """The same for an exec: publishes `exec_detach`."""
-        raise NotImplementedError
+        with contextlib.suppress(SampanError):
+            exec_ = self._execs.get(id)
+            self._context.publish(self._roster.find(exec_.container_id).container, "exec_detach", execID=id)
 
     def logs(self, ref: str, options: LogOptions) -> AsyncIterator[list[LogLine]]:
-        """Batches of lines, in order. With follow it ends when the container stops."""
-        raise NotImplementedError
+        """Batches of output, in order: `LogLine.data` is one line or many of one stream, prefixed as asked. With follow it
+        ends when the container stops. Raises `SampanError` where the log driver keeps nothing."""
+        record = self._roster.find(ref)
+        if not log_drivers.keeps(record.container.host_config.log_config):
+            raise SampanError("configured logging driver does not support reading")
+        return self._logs(record, options)
+
+    async def _logs(self, record: Record, options: LogOptions) -> AsyncIterator[list[LogLine]]:
+        container = record.container
+        run = record.run
+        path = self._context.bundle(container).log_path
+        assert path is not None
+        details = b""
+        if options.details:
+            config = container.config
+            details = log_drivers.details(
+                container.host_config.log_config, config.labels or {}, config.env or []
+            ).encode()
+        wake = asyncio.Event()
+        record.followers.add(wake)
+        try:
+            async for lines in log_reading.read(
+                path,
+                options,
+                details=details,
+                growth=self._growth,
+                wake=wake,
+                live=lambda: record.run == run and container.state.status in (Status.RUNNING, Status.PAUSED),
+            ):
+                yield lines
+        finally:
+            record.followers.discard(wake)
 
     # -- exec --------------------------------------------------------------------------------------
     async def exec_create(self, ref: str, config: ExecConfig) -> str:
-        raise NotImplementedError
+        return self._execs.create(self._roster.find(ref), ref, config)
 
     def exec_get(self, id: str) -> Exec:
-        raise NotImplementedError
+        return self._execs.get(id)
 
     async def exec_start(self, id: str, detach: bool, tty: bool | None = None) -> Stream | None:
         """The stream, or None when detached."""
-        raise NotImplementedError
+        return await self._execs.start(id, detach, tty)
 
     async def exec_resize(self, id: str, height: int, width: int) -> None:
-        raise NotImplementedError
+        await self._execs.resize(id, height, width)

@@ -344,6 +344,10 @@ class Runtime:
         recorded one."""
         return self._exits.stream()
 
+    def exit_of(self, bundle: Bundle) -> Exit | None:
+        """The exit that conmon wrote for a container, if it did; for reconciling."""
+        return self._exits.read(bundle.id)
+
     def acknowledge(self, exit: Exit) -> None:
         """Removes the exit file (of an exec: its directory)."""
         if exit.exec_id is None:

@@ -1,0 +1,99 @@
+"""What the parts of this room share: the services below, the documents, and where a container's things are."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sampan.containers import log_drivers
+from sampan.containers.model import Container, Exec
+from sampan.containers.mounting import Mounting
+from sampan.containers.roster import Record, Roster
+from sampan.errors import Conflict
+from sampan.images import Images, Snapshots
+from sampan.networks import Networks
+from sampan.runtime import Bundle, Runtime
+from sampan.settings import Settings
+from sampan.store import Documents, EventLog, NameTaken
+from sampan.volumes import Volumes
+
+T = TypeVar("T")
+
+LOG = "container.log"
+
+
+@dataclass(slots=True)
+class Context:
+    settings: Settings
+    documents: Documents[Container]
+    exec_documents: Documents[Exec]
+    events: EventLog
+    images: Images
+    snapshots: Snapshots
+    networks: Networks
+    volumes: Volumes
+    runtime: Runtime
+    mounting: Mounting
+    roster: Roster = field(default_factory=Roster)
+    tasks: set[asyncio.Task[Any]] = field(default_factory=set)
+
+    # -- places ------------------------------------------------------------------------------------
+    @property
+    def bundles(self) -> Path:
+        return self.settings.exec_root / "containers"
+
+    @property
+    def directories(self) -> Path:
+        return self.settings.data_root / "containers"
+
+    def directory(self, id: str) -> Path:
+        """Log, hosts, hostname, resolv.conf: what outlives a run."""
+        return self.directories / id
+
+    def bundle(self, container: Container) -> Bundle:
+        kept = log_drivers.keeps(container.host_config.log_config)
+        return Bundle(container.id, self.bundles / container.id, self.directory(container.id) / LOG if kept else None)
+
+    # -- documents and events ----------------------------------------------------------------------
+    def save(self, record: Record) -> None:
+        """Writes the document. Raises `Conflict` when another container has its name."""
+        container = record.container
+        try:
+            self.documents.put(container.id, container, container.name)
+        except NameTaken as taken:
+            raise name_conflict(container.name, taken.owner) from None
+
+    def publish(self, container: Container, action: str, **attributes: str) -> None:
+        labels = container.config.labels or {}
+        self.events.publish(
+            "container",
+            action,
+            container.id,
+            {**labels, **attributes, "image": container.image_name, "name": container.name},
+        )
+
+    # -- tasks -------------------------------------------------------------------------------------
+    async def whole(self, work: Coroutine[Any, Any, T]) -> T:
+        """Runs `work` to its end even when the caller is cancelled (a client that went away): half an operation must not
+        be abandoned, and Docker does not either."""
+        return await asyncio.shield(self.keep(work))
+
+    def keep(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.get_running_loop().create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        return task
+
+
+def name_conflict(name: str, owner: str) -> Conflict:
+    return Conflict(
+        f'Conflict. The container name "/{name}" is already in use by container "{owner}". '
+        "You have to remove (or rename) that container to be able to reuse that name."
+    )
+
+
+def not_running(id: str) -> Conflict:
+    return Conflict(f"container {id} is not running")

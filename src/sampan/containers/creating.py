@@ -1,0 +1,191 @@
+"""`POST /containers/create`: from words to a stored container, all or nothing.
+
+Resources come first and the document last: a daemon that is killed in between leaves things without a document, which
+`reconcile` removes; what has a document is whole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import shutil
+import time
+from contextlib import ExitStack
+
+from sampan.containers import log_drivers, merge, mounts, names, networking, oci, resources, validation
+from sampan.containers.context import Context, name_conflict
+from sampan.containers.host import Host, host
+from sampan.containers.model import Config, Container, HostConfig, MountPoint, NetworkingConfig, RestartPolicy
+from sampan.containers.roster import Record
+from sampan.errors import InvalidParameter, SampanError
+from sampan.images import Image
+from sampan.images import platforms
+
+DEFAULT_SHM_SIZE = 64 << 20
+
+
+class Creating:
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def create(
+        self,
+        name: str,
+        config: Config,
+        host_config: HostConfig,
+        endpoints: NetworkingConfig,
+        platform: str | None,
+    ) -> tuple[Record, list[str]]:
+        """(the record, warnings)."""
+        context = self._context
+        if name:
+            name = names.check(name)
+        host_config.network_mode = _network_mode(host_config.network_mode)
+        validation.check_config(config)
+        warnings = validation.check_host_config(host_config, config)
+        warnings += resources.check(host_config, host())
+        oci.check(host_config)
+        host_config.log_config = log_drivers.check(host_config.log_config)
+        host_config.runtime = context.runtime.name(host_config.runtime)
+        if host_config.links and host_config.network_mode == "bridge":
+            warnings.append(
+                "Links on the default bridge network are deprecated and will be removed in a future release. "
+                "Use a custom network instead."
+            )
+        image = (
+            context.images.resolve(config.image, platforms.parse(platform) if platform else None)
+            if config.image
+            else None
+        )
+        merged = merge.merge(config, image.config.config if image else None)
+        validation.check_config(merged)
+        adapt(host_config, host(), context)
+        id = secrets.token_hex(32)
+        name = self._reserve(name, id)
+        try:
+            container = _document(id, name, merged, host_config, endpoints, image)
+            container.mounts = mounts.resolve(
+                merged, host_config, lambda ref: context.roster.find(ref).container, str(context.settings.data_root)
+            )
+            record = Record(container)
+            await context.whole(self._make(record, image))
+        except BaseException:
+            context.roster.release(name, id)
+            raise
+        context.publish(container, "create")
+        return record, warnings
+
+    def _reserve(self, name: str, id: str) -> str:
+        """Takes the name in memory at once, so that of two creates with one name the second is refused before it works."""
+        roster = self._context.roster
+        if name and (owner := roster.owner(name)):
+            raise name_conflict(name, owner)
+        name = name or names.generate(lambda free: roster.owner(free) is not None, id)
+        roster.reserve(name, id)
+        return name
+
+    async def _make(self, record: Record, image: Image | None) -> None:
+        context, container = self._context, record.container
+        points = container.mounts
+        await asyncio.to_thread(self._prepare, container, points, image)
+        try:
+            context.save(record)
+        except BaseException:
+            await asyncio.to_thread(self._discard, container, points)
+            raise
+        context.roster.add(record)
+        context.mounting.settle(container.id, points)
+
+    def _prepare(self, container: Container, points: list[MountPoint], image: Image | None) -> None:
+        """Blocks. Everything on disk; on failure nothing stays."""
+        context = self._context
+        with ExitStack() as undo:
+            directory = context.directory(container.id)
+            directory.mkdir(mode=0o710, parents=True)
+            undo.callback(shutil.rmtree, directory, ignore_errors=True)
+            if points:
+                context.mounting.claim(container.id, points, container.host_config)
+                undo.callback(context.mounting.abandon, container.id, points)
+            undo.callback(context.snapshots.remove, container.id)
+            context.snapshots.prepare(container.id, image.chain_id if image else None)
+            if any(point.type == "volume" for point in points):
+                self._populate(container, points)
+            undo.pop_all()
+
+    def _populate(self, container: Container, points: list[MountPoint]) -> None:
+        """The image's content goes into new volumes, from a root that is mounted for a moment."""
+        context = self._context
+        bundle = context.bundle(container)
+        with ExitStack() as undo:
+            bundle.path.mkdir(mode=0o700, parents=True)
+            undo.callback(bundle.path.rmdir)
+            context.snapshots.mount(container.id, bundle.rootfs)
+            undo.callback(bundle.rootfs.rmdir)
+            undo.callback(context.snapshots.unmount, bundle.rootfs)
+            context.mounting.populate(container.id, points, bundle.rootfs)
+
+    def _discard(self, container: Container, points: list[MountPoint]) -> None:
+        context = self._context
+        context.snapshots.remove(container.id)
+        context.mounting.abandon(container.id, points)
+        shutil.rmtree(context.directory(container.id), ignore_errors=True)
+
+
+def _network_mode(mode: str) -> str:
+    return "bridge" if mode in ("", "default") else mode
+
+
+def adapt(host_config: HostConfig, host: Host, context: Context) -> None:
+    """Docker's defaults, as `inspect` shows them; names of containers become ids, which renaming does not break."""
+    if host_config.restart_policy is None or not host_config.restart_policy.name:
+        host_config.restart_policy = RestartPolicy(name="no")
+    if host_config.memory > 0 and host_config.memory_swap == 0:
+        host_config.memory_swap = host_config.memory * 2
+    host_config.shm_size = host_config.shm_size or DEFAULT_SHM_SIZE
+    host_config.ipc_mode = host_config.ipc_mode or "private"
+    if not host_config.cgroupns_mode:
+        host_config.cgroupns_mode = "private" if host.unified else "host"
+    if host_config.oom_kill_disable is None and host.oom_control:
+        host_config.oom_kill_disable = False
+    for field in ("network_mode", "ipc_mode", "pid_mode"):
+        mode: str = getattr(host_config, field)
+        if mode.startswith(networking.CONTAINER):
+            try:
+                other = context.roster.find(mode.removeprefix(networking.CONTAINER))
+            except SampanError:
+                continue  # starting will say so, as in Docker
+            setattr(host_config, field, networking.CONTAINER + other.id)
+
+
+def _document(
+    id: str,
+    name: str,
+    config: Config,
+    host_config: HostConfig,
+    endpoints: NetworkingConfig,
+    image: Image | None,
+) -> Container:
+    if not config.hostname:
+        config.hostname = _host_name() if host_config.network_mode == "host" else id[:12]
+    if host_config.network_mode.startswith(networking.CONTAINER) and endpoints.endpoints_config:
+        raise InvalidParameter("conflicting options: networks and the container type network mode")
+    path, args = merge.command(config)
+    return Container(
+        id=id,
+        name=name,
+        created=time.time_ns(),
+        image_id=image.id if image else "",
+        image_name=config.image,
+        platform="linux",
+        path=path,
+        args=args,
+        config=config,
+        host_config=host_config,
+        networking=networking.wanted(host_config.network_mode, endpoints, config),
+    )
+
+
+def _host_name() -> str:
+    import socket
+
+    return socket.gethostname()

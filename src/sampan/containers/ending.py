@@ -1,0 +1,114 @@
+"""The end of a run: recorded, announced, taken down, and what follows from it (restart policy, `--rm`)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Any
+from collections.abc import Callable, Coroutine
+
+from sampan.containers import networking, restarts, transitions
+from sampan.containers.attaching import Attaching
+from sampan.containers.context import Context
+from sampan.containers.model import Status
+from sampan.containers.roster import Record
+from sampan.containers.starting import Starting
+from sampan.runtime import Exit
+
+log = logging.getLogger(__name__)
+
+
+class Ending:
+    """`remove` is set by `service`; `exec_ended` is told of execs' exits, `ended` of each run's end."""
+
+    def __init__(self, context: Context, starting: Starting, attaching: Attaching) -> None:
+        self._context = context
+        self._starting = starting
+        self._attaching = attaching
+        self.remove: Callable[[Record], Coroutine[Any, Any, None]]
+        self.exec_ended: Callable[[Exit], None]
+        self.ended: Callable[[Record], None]
+
+    async def watch(self) -> None:
+        """For as long as the daemon runs: each exit has a task of its own, so that no container waits for another."""
+        async for exit in self._context.runtime.exits():
+            if exit.exec_id is not None:
+                self.exec_ended(exit)
+                self._context.runtime.acknowledge(exit)
+            else:
+                self._context.keep(self._exited(exit))
+
+    async def _exited(self, exit: Exit) -> None:
+        record = self._context.roster.by_id(exit.id)
+        if record is None:
+            self._context.runtime.acknowledge(exit)
+            return
+        try:
+            async with record.lock:
+                if record.container.state.status not in (Status.RUNNING, Status.PAUSED):
+                    self._context.runtime.acknowledge(exit)  # of a start that failed
+                    return
+                await self.record(record, exit)
+            remove = record.container.host_config.auto_remove and not record.restarting_by_hand
+            if remove and not record.container.state.running:
+                await self.remove(record)
+        except Exception:
+            log.exception("recording the exit of container %s", exit.id)
+
+    async def record(self, record: Record, exit: Exit) -> None:
+        """Under the lock. The state is written and the waiters are woken before the slow taking down, which the lock keeps
+        others from seeing half done; but ports and addresses are free again by then."""
+        context, container = self._context, record.container
+        state = container.state
+        ran = max(exit.time - state.started_at, 0) / 10**9
+        self.ended(record)
+        again = not record.stop_requested and restarts.wanted(
+            container.host_config.restart_policy, exit.exit_code, state.manually_stopped, record.restarts
+        )
+        bundle = context.bundle(container)
+        if container.ports or any(settings.ipam_config for settings in container.networking.values()):
+            await context.networks.down(container.id)
+        transitions.ended(
+            state, Status.RESTARTING if again else Status.EXITED, exit.exit_code, exit.time, exit.oom_killed
+        )
+        if again:
+            record.restarts += 1
+            container.restart_count += 1
+            record.restart_delay = restarts.next_delay(record.restart_delay, ran)
+        networking.clear(container)
+        context.save(record)
+        context.runtime.acknowledge(exit)
+        if exit.oom_killed:
+            context.publish(container, "oom")
+        context.publish(container, "die", exitCode=str(exit.exit_code), execDuration=str(int(ran)))
+        record.wake_exit((exit.exit_code, state.error or None))
+        await self._starting.undo(container, bundle)
+        if again:
+            record.restart_pending = context.keep(self._restart_later(record))
+
+    async def _restart_later(self, record: Record) -> None:
+        await asyncio.sleep(record.restart_delay)
+        async with record.lock:
+            record.restart_pending = None
+            if record.container.state.status is not Status.RESTARTING:
+                return
+            try:
+                await self._starting.run(record)
+            except Exception as error:
+                # Docker gives up too when the start itself fails; `failed_to_start` has made it exited.
+                log.error("restarting container %s: %s", record.id, error)
+                record.wake_exit((record.container.state.exit_code, record.container.state.error or None))
+
+    def cancel_restart(self, record: Record) -> bool:
+        """A container that waits for its restart is stopped instead; False when it does not wait."""
+        if record.container.state.status is not Status.RESTARTING or record.lock.locked():
+            return False
+        if record.restart_pending is not None:
+            record.restart_pending.cancel()
+            record.restart_pending = None
+        state = record.container.state
+        transitions.ended(state, Status.EXITED, state.exit_code, state.finished_at or time.time_ns())
+        self._context.save(record)
+        record.wake_exit((state.exit_code, None))
+        return True

@@ -1,0 +1,95 @@
+"""Removal: the document says so first, then everything goes, the document last. A daemon killed in between finishes it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+
+from sampan.containers import transitions
+from sampan.containers.attaching import Attaching
+from sampan.containers.context import Context
+from sampan.containers.execs import Execs
+from sampan.containers.model import Container, Status
+from sampan.containers.roster import Record
+from sampan.containers.starting import Starting
+from sampan.containers.stopping import Stopping
+from sampan.errors import Conflict, SampanError
+
+
+class Removing:
+    def __init__(
+        self, context: Context, starting: Starting, stopping: Stopping, attaching: Attaching, execs: Execs
+    ) -> None:
+        self._context = context
+        self._starting = starting
+        self._stopping = stopping
+        self._attaching = attaching
+        self._execs = execs
+
+    async def remove(self, record: Record, ref: str, force: bool, volumes: bool) -> None:
+        """Raises `Conflict` for a running container without `force`."""
+        if record.removing:
+            raise Conflict(f"removal of container {ref} is already in progress")
+        record.removing = True
+        try:
+            await self._context.whole(self._remove(record, force, volumes))
+        except SampanError as error:
+            error.message = f'cannot remove container "{ref}": {error.message}'
+            raise
+        finally:
+            record.removing = False
+
+    async def automatic(self, record: Record) -> None:
+        """`--rm`: after the end, or a start that failed. Somebody may have removed it already."""
+        if not record.removing and record.id in self._context.roster:
+            with contextlib.suppress(Conflict):
+                await self.remove(record, record.id, force=True, volumes=True)
+
+    async def _remove(self, record: Record, force: bool, volumes: bool) -> None:
+        context, container = self._context, record.container
+        if container.state.running:
+            if not force:
+                if container.state.status is Status.PAUSED:
+                    raise Conflict("container is paused and must be unpaused first")
+                raise Conflict(
+                    f"container is {container.state.status}: stop the container before removing or force remove"
+                )
+            with contextlib.suppress(Conflict):  # it ended by itself
+                await self._stopping.kill(record)
+        async with record.lock:
+            if record.id not in context.roster:
+                return
+            if container.state.running:  # started again meanwhile
+                raise Conflict("container is running: stop the container before removing or force remove")
+            if container.state.status is not Status.REMOVING:
+                transitions.change(container.state, Status.REMOVING)
+            container.remove_volumes = volumes
+            context.save(record)
+            await self.finish(record)
+
+    async def finish(self, record: Record) -> None:
+        """Under the lock, with the document saying `removing`. Reconciling comes here too."""
+        context, container = self._context, record.container
+        self._attaching.let_go(record)
+        outcome = (container.state.exit_code, container.state.error or None)
+        try:
+            await asyncio.to_thread(self._erase, container)
+        except Exception as error:
+            transitions.change(container.state, Status.DEAD)
+            container.state.error = str(error)
+            context.save(record)
+            raise SampanError(f"unable to remove filesystem: {error}") from error
+        self._execs.forget_all(container)
+        context.documents.delete(container.id)
+        context.roster.discard(record)
+        context.publish(container, "destroy")
+        record.wake_removed(outcome)
+
+    def _erase(self, container: Container) -> None:
+        """Blocks."""
+        context = self._context
+        context.snapshots.remove(container.id)
+        if container.remove_volumes:
+            context.mounting.remove_anonymous(container.mounts)
+        shutil.rmtree(context.directory(container.id), ignore_errors=True)

@@ -1,0 +1,229 @@
+"""Starting a container: from a document to a process, all or nothing.
+
+The order the kernel and conmon need: root filesystem and network namespace (at the same time), the files of /etc, the
+spec, conmon with the runtime's create, whoever attached before, the runtime's start. Only then does the document say
+"running": a daemon killed before that finds a process nobody was told of, and removes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import shutil
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+from sampan.containers import etc_files, networking, oci, transitions
+from sampan.containers import mounts as mount_points
+from sampan.containers.attaching import Attaching
+from sampan.containers.context import Context
+from sampan.containers.model import Container, Status
+from sampan.containers.roster import Record
+from sampan.errors import Conflict, NotFound, NotModified, SampanError
+from sampan.networks import Sandbox
+from sampan.runtime import Bundle, StartFailed, shm
+
+log = logging.getLogger(__name__)
+
+Mounted = tuple[list[dict[str, Any]], Path | None]
+"""The user's mounts in OCI form; the directory of a shareable /dev/shm."""
+
+EXIT_UNKNOWN = 128
+"""What a container that could not be started shows, unless the runtime's failure says more (126, 127)."""
+
+
+class Starting:
+    """`remove` takes an AutoRemove container away whose start failed; set by `service`. `started` is told of each start."""
+
+    def __init__(self, context: Context, attaching: Attaching) -> None:
+        self._context = context
+        self._attaching = attaching
+        self.remove: Callable[[Record], Coroutine[Any, Any, None]]
+        self.started: Callable[[Record], None]
+
+    async def start(self, record: Record) -> None:
+        """The user's start. Raises `NotModified` when it runs already."""
+        async with record.lock:
+            check(record.container)
+            record.stop_requested = False
+            record.restarts = 0
+            record.restart_delay = 0
+            record.container.state.manually_stopped = False
+            await self.run(record)
+
+    async def run(self, record: Record) -> None:
+        """Under the lock. On failure everything is undone, and the state says why, before it raises."""
+        context, container = self._context, record.container
+        try:
+            await self._run(record)
+        except BaseException as error:
+            message = error.message if isinstance(error, SampanError) else str(error) or type(error).__name__
+            code = error.exit_code if isinstance(error, StartFailed) else container.state.exit_code or EXIT_UNKNOWN
+            transitions.failed_to_start(container.state, code, message)
+            with contextlib.suppress(Exception):
+                context.save(record)
+            self._attaching.let_go(record)
+            if container.host_config.auto_remove:
+                context.keep(self.remove(record))
+            raise
+        context.save(record)
+        context.publish(container, "start")
+        if record.attaching:  # attached while the start was under way
+            await self._attaching.connect_waiting(record, context.bundle(container))
+        self.started(record)
+
+    async def _run(self, record: Record) -> None:
+        context, container = self._context, record.container
+        bundle = context.bundle(container)
+        host = container.host_config
+        shared = self._shared_network(container)
+        try:
+            sandbox, (mounts, shared_memory) = await _both(
+                self._network(container) if shared is None else _nothing(),
+                asyncio.to_thread(self._mount, container, bundle),
+            )
+            if shared is None:
+                etc = etc_files.write(context, container, sandbox)
+            else:
+                etc = etc_files.of(context.directory(shared.id))
+            document = oci.container_spec(
+                container,
+                oci.Prepared(
+                    rootfs=bundle.rootfs,
+                    cgroup_parent=context.settings.cgroup_parent,
+                    netns=sandbox.netns,
+                    mounts=mounts,
+                    files=etc.mounts(mounts),
+                    shm=shared_memory,
+                    rootfs_propagation=mount_points.rootfs_propagation(container.mounts),
+                    peer=lambda ref: self._peer(container, ref),
+                ),
+            )
+            created = await context.runtime.create(
+                bundle,
+                document,
+                tty=container.config.tty,
+                stdin=container.config.open_stdin,
+                stdin_once=container.config.stdin_once,
+                runtime=host.runtime,
+            )
+            context.mounting.unstage(bundle.path)
+            await self._attaching.connect_waiting(record, bundle)
+            started_at = time.time_ns()
+            await context.runtime.start(bundle, created.runtime)
+        except BaseException:
+            await context.whole(self.undo(container, bundle))
+            raise
+        container.runtime = created.runtime
+        container.log_path = str(bundle.log_path) if bundle.log_path else ""
+        if shared is None:
+            networking.record(container, sandbox)
+        transitions.running(container.state, created.pid, created.conmon_pid, started_at)
+
+    def _shared_network(self, container: Container) -> Container | None:
+        """The container whose network this one joins. Raises `Conflict` when that does not run."""
+        mode = container.host_config.network_mode
+        if not mode.startswith(networking.CONTAINER):
+            return None
+        return running_other(self._context, mode, "network", container.id)
+
+    async def _network(self, container: Container) -> Sandbox:
+        for name, settings in container.networking.items():
+            # A network that was removed and made anew under the same name is the one that is meant.
+            with contextlib.suppress(NotFound):
+                settings.network_id = self._context.networks.get(name).id
+        host = container.host_config
+        return await self._context.networks.up(
+            container.id,
+            host.network_mode,
+            networking.requests(container),
+            networking.port_requests(container),
+            {name: value for name, value in (host.sysctls or {}).items() if name.startswith("net.")},
+        )
+
+    def _peer(self, container: Container, ref: str) -> oci.Peer:
+        """For `container:ID` modes. Raises `Conflict` when that does not run."""
+        other = running_other(self._context, ref, "namespaces", container.id)
+        place = shm.path(self._context.bundle(other).path)
+        return oci.Peer(other.state.pid, place if other.host_config.ipc_mode == "shareable" else None)
+
+    def _mount(self, container: Container, bundle: Bundle) -> Mounted:
+        """Blocks. The root filesystem at the bundle, the user's mounts staged (in OCI form), a /dev/shm to share."""
+        bundle.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if bundle.log_path is not None:
+            bundle.log_path.parent.mkdir(mode=0o710, parents=True, exist_ok=True)
+        self._context.snapshots.mount(container.id, bundle.rootfs)
+        shared = None
+        if container.host_config.ipc_mode == "shareable":
+            shared = shm.mount(bundle.path, container.host_config.shm_size)
+        return self._context.mounting.stage(container, bundle.path), shared
+
+    async def undo(self, container: Container, bundle: Bundle) -> None:
+        """Takes away all that a run has, in whatever state it is. Idempotent, and goes on past failures."""
+        context = self._context
+        results: list[BaseException | None] = list(
+            await asyncio.gather(
+                context.runtime.delete(bundle, container.runtime or container.host_config.runtime),
+                context.networks.down(container.id),
+                return_exceptions=True,
+            )
+        )
+        try:
+            await asyncio.to_thread(self._unmount, container, bundle)
+        except Exception as error:  # a busy mount must not keep the state from being written
+            results.append(error)
+        for result in results:
+            if isinstance(result, BaseException):
+                log.error("taking down container %s: %s", container.id, result, exc_info=result)
+        networking.clear(container)
+
+    def _unmount(self, container: Container, bundle: Bundle) -> None:
+        context = self._context
+        context.mounting.unstage(bundle.path)
+        shm.unmount(bundle.path)
+        if bundle.rootfs.exists():
+            context.snapshots.unmount(bundle.rootfs)
+            bundle.rootfs.rmdir()  # fails while anything is still mounted there: nothing below it can be lost
+        context.mounting.release(container)
+        shutil.rmtree(bundle.path, ignore_errors=True)
+
+
+def check(container: Container) -> None:
+    """May it be started? Raises `Conflict`, `NotModified`."""
+    match container.state.status:
+        case Status.PAUSED:
+            raise Conflict("cannot start a paused container, try unpause instead")
+        case Status.RUNNING | Status.RESTARTING:
+            raise NotModified("container is already running")
+        case Status.REMOVING | Status.DEAD:
+            raise Conflict("container is marked for removal and cannot be started")
+
+
+def running_other(context: Context, mode: str, what: str, own: str) -> Container:
+    """The container that a `container:ID` mode names. Raises `NotFound`, `Conflict`."""
+    ref = mode.removeprefix(networking.CONTAINER)
+    other = context.roster.find(ref).container
+    if other.id == own:
+        raise Conflict(f"cannot join own {what}: {own}")
+    if other.state.status is Status.RESTARTING:
+        raise Conflict(f"Container {other.id} is restarting, wait until the container is running")
+    if not other.state.running:
+        raise Conflict(f"cannot join {what} of a non running container: {other.id}")
+    return other
+
+
+async def _nothing() -> Sandbox:
+    return Sandbox(netns=None)
+
+
+async def _both(first: Awaitable[Sandbox], second: Awaitable[Mounted]) -> tuple[Sandbox, Mounted]:
+    """At the same time; when one fails, the other is waited for, so that undoing finds nothing under way."""
+    one, two = await asyncio.gather(first, second, return_exceptions=True)
+    for result in (one, two):
+        if isinstance(result, BaseException):
+            raise result
+    assert not isinstance(one, BaseException) and not isinstance(two, BaseException)
+    return one, two
