@@ -18,7 +18,8 @@ from sampan.api.connection import Connection
 from sampan.api.detach import Scanner
 from sampan.containers.streams import STDERR, STDOUT, Stream
 
-_FRAME = struct.Struct(">BxxxI")
+FRAME = struct.Struct(">BxxxI")
+"""Stream number, length."""
 _INPUT_LIMIT = 1 << 18
 """Bytes of input that wait for the process before the client is no longer read."""
 _OUTPUT_LIMIT = 1 << 19
@@ -137,7 +138,7 @@ class Socket(asyncio.Protocol):
     def write(self, stream: int, data: bytes) -> bool:
         if self._transport.is_closing():
             raise ConnectionResetError("the client has gone")
-        self._transport.write(_FRAME.pack(stream, len(data)) + data if self._framed else data)
+        self._transport.write(FRAME.pack(stream, len(data)) + data if self._framed else data)
         return not self._writable.is_set()
 
     def raw(self, data: bytes) -> None:

@@ -24,12 +24,6 @@ def rfc3339(nanoseconds: int) -> str:
     return f"{moment}.{fraction:09d}".rstrip("0") + "Z" if fraction else moment + "Z"
 
 
-def rfc3339_fixed(nanoseconds: int) -> str:
-    """Always nine digits: the stamp of `logs --timestamps`."""
-    seconds, fraction = divmod(nanoseconds, SECOND)
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{fraction:09d}Z"
-
-
 def rfc3339_seconds(nanoseconds: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(nanoseconds // SECOND))
 

@@ -10,7 +10,7 @@ from sampan.api import detach, hijack
 from sampan.api.call import Call, empty, reply
 from sampan.api.connection import Connection, Hijacked
 from sampan.api.handlers.containers import dimensions
-from sampan.api.timestamps import parse, rfc3339_fixed
+from sampan.api.timestamps import parse
 from sampan.api.views.container import exec_inspect
 from sampan.containers import AttachOptions, LogOptions
 from sampan.containers.model import ExecConfig
@@ -124,9 +124,11 @@ async def logs(call: Call) -> web.StreamResponse:
         until=parse(call.text("until")),
         # Anything that is not a number means all, as in Docker.
         tail=int(tail) if tail.isascii() and tail.isdigit() else None,
+        timestamps=call.flag("timestamps"),
+        details=call.flag("details"),
     )
     batches = call.engine.containers.logs(container.id, options)
-    stamps, framed = call.flag("timestamps"), not container.config.tty
+    framed = not container.config.tty
     iterator = aiter(batches)
     first = None if options.follow else await anext(iterator, None)
     response = await call.streaming(_media_type(call, container.config.tty))
@@ -134,12 +136,9 @@ async def logs(call: Call) -> web.StreamResponse:
     while batch is not None:
         parts: list[bytes] = []
         for line in batch:
-            data = line.data
-            if stamps:
-                data = rfc3339_fixed(line.time).encode() + b" " + data
             if framed:
-                parts.append(line.stream.to_bytes(1) + b"\0\0\0" + len(data).to_bytes(4))
-            parts.append(data)
+                parts.append(hijack.FRAME.pack(line.stream, len(line.data)))
+            parts.append(line.data)
         if parts:
             await response.write(b"".join(parts))
         batch = await anext(iterator, None)
