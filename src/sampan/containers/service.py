@@ -247,6 +247,8 @@ class Containers:
                 raise
             self._roster.reserve(name, record.id)
             self._roster.release(old, record.id)
+            if container.state.running:
+                await self._context.networks.rename(record.id, old, name)
             self._context.publish(container, "rename", oldName="/" + old)
 
     async def remove(self, ref: str, force: bool = False, volumes: bool = False, link: bool = False) -> None:

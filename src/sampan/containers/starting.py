@@ -142,6 +142,7 @@ class Starting:
             networking.requests(container),
             networking.port_requests(container),
             {name: value for name, value in (host.sysctls or {}).items() if name.startswith("net.")},
+            dns=host.dns or (),
         )
 
     def _peer(self, container: Container, ref: str) -> oci.Peer:
@@ -155,7 +156,7 @@ class Starting:
         bundle.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         if bundle.log_path is not None:
             bundle.log_path.parent.mkdir(mode=0o710, parents=True, exist_ok=True)
-        self._context.snapshots.mount(container.id, bundle.rootfs)
+        self._context.snapshots.mount(container.id, bundle.rootfs, volatile=container.host_config.auto_remove)
         shared = None
         if container.host_config.ipc_mode == "shareable":
             shared = shm.mount(bundle.path, container.host_config.shm_size)

@@ -191,6 +191,8 @@ class Networks:
         or nothing: on any failure (port taken, address in use) everything is undone before it raises, with Docker's
         message. `dns` is what the embedded nameserver forwards to (`--dns`) instead of the host's nameservers."""
         wiring = self._opened
+        if container_id in wiring.live:
+            await self.down(container_id)
         live = await self._run(
             functools.partial(wiring.up, container_id, mode, endpoints, ports, sysctls or {}, list(dns))
         )

@@ -125,8 +125,6 @@ class Wiring:
         sysctls: dict[str, str],
         dns: list[str],
     ) -> Live:
-        if container_id in self.live:
-            self.down(container_id)
         with ExitStack() as undo:
             if mode == "host":
                 record = SandboxRecord(container_id=container_id, netns=False, endpoints=[self._nominal("host")])
@@ -147,7 +145,7 @@ class Wiring:
         sysctls: dict[str, str],
         undo: ExitStack,
     ) -> Live:
-        wired = [request for request in requests if self.catalog.get(request.network).bridge]
+        wired = [request for request in requests if self._network(request.network).bridge]
         live = Live(SandboxRecord(container_id=container_id))
         for number, request in enumerate(wired):
             live.record.endpoints.append(self._allocate(container_id, request, f"eth{number}", undo))
@@ -180,6 +178,12 @@ class Wiring:
             raise SampanError(f"cannot start the embedded nameserver: {error}") from error
         undo.callback(live.nameserver.close)
         live.record.dns_port = live.nameserver.port
+
+    def _network(self, ref: str) -> Network:
+        """With `--bridge=none` there is no default bridge: a container that asks for nothing else has no network."""
+        if ref in ("bridge", "default") and self.catalog.find(ref) is None:
+            return self.catalog.get("none")
+        return self.catalog.get(ref)
 
     def _nominal(self, name: str) -> Endpoint:
         """Membership of host or none: an id, and nothing of the kernel."""
