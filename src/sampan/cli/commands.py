@@ -86,6 +86,7 @@ def _arguments(count: int) -> str:
 # name -> (module below sampan.cli, and the attribute after ":" when it is not COMMAND; one line of help)
 TOP: dict[str, tuple[str, str]] = {
     "attach": ("container.attach", "Attach local standard input, output, and error streams to a running container"),
+    "commit": ("container.commit", "Create a new image from a container's changes"),
     "cp": ("container.cp", "Copy files/folders between a container and the local filesystem"),
     "create": ("container.create", "Create a new container"),
     "diff": ("container.diff", "Inspect changes to files or directories on a container's filesystem"),
@@ -94,21 +95,26 @@ TOP: dict[str, tuple[str, str]] = {
     "export": ("container.export", "Export a container's filesystem as a tar archive"),
     "history": ("image.history", "Show the history of an image"),
     "images": ("image.ls:IMAGES", "List images"),
+    "import": ("image.import_", "Import the contents from a tarball to create a filesystem image"),
     "info": ("system.info", "Display system-wide information"),
     "inspect": ("system.inspect", "Return low-level information on Docker objects"),
     "kill": ("container.kill", "Kill one or more running containers"),
     "load": ("image.load", "Load an image from a tar archive or STDIN"),
+    "login": ("registry.login", "Authenticate to a registry"),
+    "logout": ("registry.logout", "Log out from a registry"),
     "logs": ("container.logs", "Fetch the logs of a container"),
     "pause": ("container.pause:PAUSE", "Pause all processes within one or more containers"),
     "port": ("container.port", "List port mappings or a specific mapping for the container"),
     "ps": ("container.ps", "List containers"),
     "pull": ("image.pull", "Download an image from a registry"),
+    "push": ("image.push", "Upload an image to a registry"),
     "rename": ("container.rename", "Rename a container"),
     "restart": ("container.stop:RESTART", "Restart one or more containers"),
     "rm": ("container.rm", "Remove one or more containers"),
     "rmi": ("image.rm:RMI", "Remove one or more images"),
     "run": ("container.run", "Create and run a new container from an image"),
     "save": ("image.save", "Save one or more images to a tar archive (streamed to STDOUT by default)"),
+    "search": ("registry.search", "Search Docker Hub for images"),
     "start": ("container.start", "Start one or more stopped containers"),
     "stats": ("container.stats", "Display a live stream of container(s) resource usage statistics"),
     "stop": ("container.stop:STOP", "Stop one or more running containers"),
@@ -124,7 +130,7 @@ COMMON = ("run", "exec", "ps", "pull", "images", "version", "info")
 """The commands that top-level help lists first, in docker's order."""
 
 _SAME_IN_CONTAINER = (
-    "attach cp create diff exec export kill logs pause port rename restart rm run "
+    "attach commit cp create diff exec export kill logs pause port rename restart rm run "
     "start stats stop top unpause update wait"
 )
 
@@ -140,7 +146,7 @@ GROUPS: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {
     ),
     "image": (
         "Manage images",
-        {name: TOP[name] for name in ("history", "load", "pull", "save", "tag")}
+        {name: TOP[name] for name in ("history", "import", "load", "pull", "push", "save", "tag")}
         | {
             "inspect": ("image.inspect", "Display detailed information on one or more images"),
             "ls": ("image.ls:LS", "List images"),
@@ -177,6 +183,7 @@ GROUPS: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {
             "ls": ("volume.ls", "List volumes"),
             "prune": ("volume.prune", "Remove unused local volumes"),
             "rm": ("volume.rm", "Remove one or more volumes"),
+            "update": ("volume.update", "Update a volume (cluster volumes only)"),
         },
     ),
 }

@@ -20,8 +20,13 @@ Found = tuple[str, bytes]
 """The Go type of an object, and its JSON as the daemon sent it."""
 
 
-def inspect(cli: Cli, names: Sequence[str], format: str, fetch: Callable[[str], Found]) -> int:
-    """Print what `fetch` finds for each name; what it cannot find is told at the end, with exit code 1."""
+def inspect(
+    cli: Cli, names: Sequence[str], format: str, fetch: Callable[[str], Found], typed_only: bool = False
+) -> int:
+    """Print what `fetch` finds for each name; what it cannot find is told at the end, with exit code 1.
+
+    `typed_only` keeps to the API's structs, as docker does for volumes.
+    """
     template = None
     if format not in ("", "json"):
         from .template import Template, TemplateError
@@ -37,9 +42,9 @@ def inspect(cli: Cli, names: Sequence[str], format: str, fetch: Callable[[str], 
         try:
             kind, data = fetch(name)
             if template is None:
-                raw.append(data)
+                raw.append(_retyped(kind, data) if typed_only else data)
             else:
-                lines.append(_line(template, kind, data))
+                lines.append(_line(template, kind, data, typed_only))
         except CliError as error:
             problems.append(error.message)
     if template is not None:
@@ -52,14 +57,22 @@ def inspect(cli: Cli, names: Sequence[str], format: str, fetch: Callable[[str], 
     return 0
 
 
-def _line(template: Template, kind: str, data: bytes) -> str:
+def _retyped(kind: str, data: bytes) -> bytes:
+    from .template.govalues import json_text
+    from .template.schema import decode
+
+    return json_text(decode(kind, loads(data)), escape_html=True).encode("utf-8", "surrogateescape")
+
+
+def _line(template: Template, kind: str, data: bytes, typed_only: bool) -> str:
     from .template import TemplateError
     from .template.schema import decode
 
     try:
         return template.render(decode(kind, loads(data)))
-    except TemplateError:
-        pass
+    except TemplateError as error:
+        if typed_only:
+            raise CliError(f"template parsing error: {error}") from None
     try:
         return template.render(_with_number_texts(data), missing_key_is_error=True)
     except TemplateError as error:

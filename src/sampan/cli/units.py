@@ -132,3 +132,13 @@ def parse_rfc3339(text: str) -> tuple[int, int, int]:
         offset = (int(rest[1:3]) * 3600 + int(rest[4:6]) * 60) * (-1 if rest[0] == "-" else 1)
     seconds = days_from_civil(year, month, day) * 86400 + hour * 3600 + minute * 60 + second - offset
     return seconds, nanoseconds, offset
+
+
+def fixed_local_time(nanoseconds: int) -> str:
+    """2026-01-02T15:04:05.000000000+01:00 in the zone of this machine, always nine digits, Z for UTC."""
+    import time
+
+    seconds, rest = divmod(nanoseconds, SECOND)
+    local = time.localtime(seconds)
+    zone = zone_offset(local.tm_gmtoff, ":") if local.tm_gmtoff else "Z"
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', local)}.{rest:09d}{zone}"

@@ -59,7 +59,7 @@ def _asks_for_size(format: str) -> bool:
 def _ps(cli: Cli, flags: Flags, args: list[str]) -> int:
     format, quiet, size = flags.text("format"), flags.yes("quiet"), flags.yes("size")
     if not format:
-        format = cli.config.text("psFormat") if cli.has_config() else ""
+        format = cli.config.text("psFormat") if cli.has_config else ""
     elif quiet:
         cli.err("WARNING: Ignoring custom format, because both --format and --quiet are set.\n")
     if format and _asks_for_size(format) and not quiet and not flags.changed("size"):

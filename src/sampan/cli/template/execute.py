@@ -22,10 +22,11 @@ _MISSING = object()
 class Template:
     """A parsed template. Raises TemplateError for one that does not parse."""
 
-    def __init__(self, source: str, functions: dict[str, Function] = FUNCTIONS) -> None:
+    def __init__(self, source: str, functions: dict[str, Function] = FUNCTIONS, name: str = "") -> None:
         self.source = source
         self.functions = functions
-        self.templates = parse(source, functions)
+        self.name = name
+        self.templates = parse(source, functions, name)
 
     def render(
         self, data: object, missing_key_is_error: bool = False, functions: dict[str, Function] | None = None
@@ -36,12 +37,12 @@ class Template:
         """
         run = _Run(self, missing_key_is_error, functions or self.functions)
         try:
-            run.walk(data, self.templates[""])
+            run.walk(data, self.templates[self.name])
         except TemplateError as error:
             error.partial = "".join(run.out)
             raise
         except RecursionError:
-            raise TemplateError("template: : exceeded maximum template depth (100000)") from None
+            raise TemplateError(f"template: {self.name}: exceeded maximum template depth (100000)") from None
         return "".join(run.out)
 
 
@@ -58,8 +59,8 @@ class _Run:
         self.template = template
         self.strict = strict
         self.functions = functions
-        self.name = ""
-        self.node: nodes.Node = template.templates[""]
+        self.name = template.name
+        self.node: nodes.Node = template.templates[template.name]
         self.variables: list[tuple[str, object]] = []
         self.boxed = False  # dot came out of an interface (an element of a []interface {})
         self.out: list[str] = []
@@ -71,7 +72,9 @@ class _Run:
         line = 1 + source.count("\n", 0, pos)
         # Go counts bytes, not characters
         column = len(source[line_start + 1 : line_start + 1 + column].encode("utf-8", "surrogateescape"))
-        return TemplateError(f"template: :{line}:{column}: executing {quote(self.name)} at <{self.node}>: {message}")
+        return TemplateError(
+            f"template: {self.template.name}:{line}:{column}: executing {quote(self.name)} at <{self.node}>: {message}"
+        )
 
     # statements
 

@@ -28,18 +28,19 @@ class TemplateError(Exception):
     partial = ""
 
 
-def parse(text: str, functions: Container[str]) -> dict[str, nodes.Items]:
-    """Every template that `text` defines, by name; the text's own is "". Raises TemplateError."""
-    parser = Parser(text, functions)
+def parse(text: str, functions: Container[str], name: str = "") -> dict[str, nodes.Items]:
+    """Every template that `text` defines, by name; the text's own is `name`. Raises TemplateError."""
+    parser = Parser(text, functions, name)
     try:
         return parser.parse()
     except RecursionError:
-        raise TemplateError("template: :1: template nested too deeply") from None
+        raise TemplateError(f"template: {name}:1: template nested too deeply") from None
 
 
 class Parser:
-    def __init__(self, text: str, functions: Container[str]) -> None:
+    def __init__(self, text: str, functions: Container[str], name: str) -> None:
         self.text = text
+        self.name = name
         self.functions = functions
         self.items = Lexer(text).run()
         self.at = 0
@@ -80,13 +81,13 @@ class Parser:
         return self._peek()
 
     def _error(self, message: str) -> TemplateError:
-        return TemplateError(f"template: :{self.line}: {message}")
+        return TemplateError(f"template: {self.name}:{self.line}: {message}")
 
     def _unexpected(self, item: Item, context: str) -> TemplateError:
         if item.kind == lexer.ERROR:
             extra = ""
             if self.action_line and self.action_line != item.line:
-                extra = f" in action started at :{self.action_line}"
+                extra = f" in action started at {self.name}:{self.action_line}"
                 if item.value.endswith(" action"):
                     extra = extra[len(" in action") :]
             return self._error(f"{item}{extra}")
@@ -114,7 +115,7 @@ class Parser:
             if isinstance(node, nodes.Mark) and node.word in ("end", "else"):
                 raise self._error(f"unexpected {node}")
             root.nodes.append(node)
-        self._add("", root)
+        self._add(self.name, root)
         return self.templates
 
     def _add(self, name: str, body: nodes.Items) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def _inspect(cli: Cli, flags: Flags, names: list[str]) -> int:
-    return inspect(cli, names, flags.text("format"), lambda name: fetch_one(cli, "volume", name))
+    return inspect(cli, names, flags.text("format"), lambda name: fetch_one(cli, "volume", name), typed_only=True)
 
 
 COMMAND = Command(
