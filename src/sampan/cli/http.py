@@ -20,7 +20,7 @@ from .wire import dumps, loads, scan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import Any
 
     from .endpoint import Endpoint
@@ -164,7 +164,10 @@ class Response:
 
     def json(self) -> Any:
         data = self.body()
-        return loads(data) if data.strip() else None
+        try:
+            return loads(data) if data.strip() else None
+        except ValueError:
+            raise CliError(f"the daemon's answer is not JSON: {data[:200].decode('utf-8', 'replace')}") from None
 
     def documents(self) -> Iterator[Any]:
         """The JSON documents of a streamed body, each as soon as it is there."""
@@ -272,6 +275,43 @@ class Client:
             raise ApiError(response.status, _reason(response))
         return response
 
+    def in_parallel(self, calls: Sequence[tuple[str, str, Query | None]], most: int = 50) -> Iterator[CliError | None]:
+        """Make (method, path, query) requests at the same time; for each, in order, the error it ended with or None.
+
+        Stopping ten containers takes as long as the slowest of them.
+        """
+        if len(calls) > 1:
+            self.negotiate()
+        for start in range(0, len(calls), most):
+            batch = calls[start : start + most]
+            if len(batch) == 1:
+                yield self._outcome(batch[0])
+                continue
+            connections = []
+            for method, path, query in batch:
+                connection = self._open()
+                connection.send(self._message(method, self._target(path, query), b"", {}, False))
+                connections.append(connection)
+            for connection in connections:
+                status, headers = _read_head(connection)
+                if status == 0:
+                    yield CliError("error during connect: EOF")
+                    continue
+                yield self._judged(Response(self, connection, status, headers, False))
+
+    def _outcome(self, call: tuple[str, str, Query | None]) -> CliError | None:
+        try:
+            self.request(*call).body()
+        except ApiError as error:
+            return error
+        return None
+
+    def _judged(self, response: Response) -> CliError | None:
+        if response.status >= 400:
+            return ApiError(response.status, _reason(response))
+        response.body()
+        return None
+
     def hijack(self, path: str, query: Query | None = None, body: Any = None) -> tuple[Connection, str]:
         """POST that turns the connection into a raw stream; it and the answer's content type."""
         headers = {"Connection": "Upgrade", "Upgrade": "tcp"}
@@ -310,15 +350,13 @@ class Client:
     ) -> Response:
         if stream is not None:
             self.negotiate()
-        text = encode_query(query) if query else ""
         more = dict(headers or {})
         data = b""
         if body is not None:
             data = dumps(body).encode()
             more["Content-Type"] = "application/json"
         while True:
-            target = f"{self.where.prefix}/v{self.version}{path}" + (f"?{text}" if text else "")
-            response = self._exchange(method, target, data, stream, more)
+            response = self._exchange(method, self._target(path, query), data, stream, more)
             offered = response.headers.get("api-version", "")
             if response.status != 400 or self._settled or not offered or _number(offered) >= _number(self.version):
                 if offered:
@@ -327,17 +365,24 @@ class Client:
             response.body()
             self._adopt(offered)
 
+    def _target(self, path: str, query: Query | None) -> str:
+        text = encode_query(query) if query else ""
+        return f"{self.where.prefix}/v{self.version}{path}" + (f"?{text}" if text else "")
+
+    def _message(self, method: str, target: str, data: bytes, headers: Mapping[str, str], chunked: bool) -> bytes:
+        head = f"{method} {target} HTTP/1.1\r\n{self._head}"
+        head += "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        if chunked:
+            head += "Transfer-Encoding: chunked\r\n"
+        elif data or method in ("POST", "PUT"):
+            head += f"Content-Length: {len(data)}\r\n"
+        return (head + "\r\n").encode("utf-8", "surrogateescape") + data
+
     def _exchange(
         self, method: str, target: str, data: bytes, stream: Iterable[bytes] | None, headers: Mapping[str, str]
     ) -> Response:
         """One request and the head of its answer; a stale kept connection is replaced once."""
-        head = f"{method} {target} HTTP/1.1\r\n{self._head}"
-        head += "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        if stream is not None:
-            head += "Transfer-Encoding: chunked\r\n"
-        elif data or method in ("POST", "PUT"):
-            head += f"Content-Length: {len(data)}\r\n"
-        message = (head + "\r\n").encode("utf-8", "surrogateescape") + data
+        message = self._message(method, target, data, headers, stream is not None)
         while True:
             connection = self._idle.pop() if self._idle else self._open()
             try:

@@ -163,7 +163,8 @@ def _group(flags: Flags, name: str, rest: list[str]) -> int:
         )
     from .help import group_help
 
-    sys.stdout.write(group_help(name))
+    # a group alone is half a mistake: docker tells its commands on stderr, and calls that a success
+    (sys.stdout if given is None else sys.stderr).write(group_help(name))
     return 0
 
 

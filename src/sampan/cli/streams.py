@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
-    from .http import Connection
+    from .http import Connection, Response
     from .signals import Signals
 
 READ_SIZE = 1 << 18
@@ -64,6 +64,23 @@ def write_all(fd: int, data: bytes | memoryview) -> None:
             data = data[os.write(fd, data) :]
         except BlockingIOError:
             select.select([], [fd], [])
+
+
+def copy_output(response: Response, *, tty: bool, stdout: int, stderr: int) -> None:
+    """A streamed answer onto two descriptors, as it comes: logs."""
+    frames = Frames()
+    trouble = bytearray()
+    while data := response.read(READ_SIZE):
+        if tty:
+            write_all(stdout, data)
+            continue
+        for stream, piece in frames.feed(data):
+            if stream == 3:
+                trouble += piece
+            else:
+                write_all(stderr if stream == 2 else stdout, piece)
+    if trouble:
+        raise CliError(f"error from daemon in stream: {trouble.decode('utf-8', 'replace')}")
 
 
 class Pump:

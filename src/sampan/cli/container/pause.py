@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 def _pause(cli: Cli, flags: Flags, names: list[str]) -> int:
-    return for_each(cli, names, lambda name: cli.client.post(f"/containers/{name}/pause"))
+    return for_each(cli, names, "POST", "/pause")
 
 
 def _unpause(cli: Cli, flags: Flags, names: list[str]) -> int:
-    return for_each(cli, names, lambda name: cli.client.post(f"/containers/{name}/unpause"))
+    return for_each(cli, names, "POST", "/unpause")
 
 
 PAUSE = Command("CONTAINER [CONTAINER...]", _pause, least=1, aliases=("container pause", "pause"))
