@@ -61,7 +61,8 @@ class Ending:
         others from seeing half done; but ports and addresses are free again by then."""
         context, container = self._context, record.container
         state = container.state
-        ran = max(exit.time - state.started_at, 0) / 10**9
+        finished_at = max(exit.time, state.started_at)  # a file's time comes from a coarser clock
+        ran = (finished_at - state.started_at) / 10**9
         self.ended(record)
         again = not record.stop_requested and restarts.wanted(
             container.host_config.restart_policy, exit.exit_code, state.manually_stopped, record.restarts
@@ -70,7 +71,7 @@ class Ending:
         if container.ports or any(settings.ipam_config for settings in container.networking.values()):
             await context.networks.down(container.id)
         transitions.ended(
-            state, Status.RESTARTING if again else Status.EXITED, exit.exit_code, exit.time, exit.oom_killed
+            state, Status.RESTARTING if again else Status.EXITED, exit.exit_code, finished_at, exit.oom_killed
         )
         if again:
             record.restarts += 1

@@ -41,7 +41,7 @@ from sampan.containers.updating import Updating
 from sampan.errors import InvalidParameter, SampanError
 from sampan.images import Images, Snapshots
 from sampan.networks import Networks
-from sampan.runtime import Runtime
+from sampan.runtime import Runtime, cgroups
 from sampan.settings import Settings
 from sampan.store import Database, Documents, EventLog
 from sampan.volumes import Volumes
@@ -128,6 +128,9 @@ class Containers:
         self._growth.close()
         self._execs.close()
         await self._context.runtime.close()
+        for place in cgroups.directories(self._context.settings.cgroup_parent):
+            with contextlib.suppress(OSError):  # in use by those that go on running
+                place.rmdir()
 
     def users_of_image(self, image_id: str) -> list[tuple[str, bool]]:
         """(container id, running) of those made from, or mounting, an image."""

@@ -5,6 +5,7 @@ is an upper and a work directory over a parent chain. Layout under the data root
 
     layers/<chainid hex>/diff     the layer's files, whiteouts in overlayfs form
     layers/<chainid hex>/parent   symlink whose text is the parent's chainID, absent at the bottom
+    layers/<chainid hex>/size     symlink whose text is the bytes of its files
     layers/<chainid hex>/unsynced symlink whose text is the boot it was unpacked in, until its files are known to be on the disk
     layers/.new-*, .gone-*        being made, being removed: never seen by anyone else, dropped at start
     snapshots/<key>/upper, work   the container's writable layer
@@ -56,10 +57,11 @@ class NewLayer:
         self.diff.mkdir()
         self.diff.chmod(0o755)
 
-    def commit(self, chain_id: str, parent: str | None) -> None:
+    def commit(self, chain_id: str, parent: str | None, size: int) -> None:
         """Publishes it. When the layer is there already (two pulls at once), this copy is dropped."""
         if parent is not None:
             os.symlink(parent, self._directory / "parent")
+        os.symlink(str(size), self._directory / "size")
         os.symlink(_boot(), self._directory / "unsynced")
         try:
             self._directory.rename(self._layers / hex_of(chain_id))
@@ -96,6 +98,13 @@ class Snapshots:
     def layer(self, chain_id: str) -> Path:
         """The directory of a layer's files."""
         return self._layers / hex_of(chain_id) / "diff"
+
+    def layer_size(self, chain_id: str) -> int:
+        """Bytes of a layer's files."""
+        size = _read_link(self._layers / hex_of(chain_id) / "size")
+        if size is None:
+            raise NotFound(f"layer {chain_id} does not exist")
+        return int(size)
 
     def layers(self) -> list[str]:
         """Every layer's chainID."""
@@ -201,7 +210,7 @@ class Snapshots:
             return
         # Left by a volatile mount that was not unmounted: the kernel would refuse the directory (Documentation/filesystems/overlayfs).
         with contextlib.suppress(FileNotFoundError):
-            os.rmdir(f"{directory}/work/work/incompat/volatile")
+            shutil.rmtree(f"{directory}/work/work/incompat")
         lowers = self.lowers(self.parent(key)) or (self._empty(),)
         options = {**_OPTIONS, "volatile": None} if volatile else _OPTIONS
         mounts.overlay(lowers, target, upper=f"{directory}/upper", work=f"{directory}/work", options=options)
