@@ -78,7 +78,7 @@ class Download:
                 parent = _open(view.root, head, os.O_PATH | os.O_DIRECTORY)
             stack.callback(os.close, parent)
             self._chunks = pack(parent, base, go_base(wanted))
-            stack.callback(self._chunks.close)  # type: ignore[attr-defined]
+            stack.callback(self._chunks.close)
             self._stack = stack.pop_all()
 
     def __iter__(self) -> Iterator[bytes]:

@@ -1,5 +1,5 @@
-"""Execs: a further process in a running container. The document outlives the process, so that its exit code can be asked
-for, and goes with the container, or some minutes after the end."""
+"""Execs: a further process in a running container. The document outlives the process, so that its exit code can be
+asked for, and goes with the container, or some minutes after the end."""
 
 from __future__ import annotations
 
@@ -69,6 +69,10 @@ class Execs:
         """The container is removed."""
         for exec_ in [exec_ for exec_ in self._execs.values() if exec_.container_id == container.id]:
             self._forget(exec_.id)
+
+    def forget(self, id: str) -> None:
+        """An ended exec nobody will ask for (a health probe)."""
+        self._forget(id)
 
     def _forget(self, id: str) -> None:
         self._execs.pop(id, None)

@@ -1,7 +1,7 @@
 """The front door of containers: one method an operation of the Engine API, in domain terms.
 
-Methods take an id, an id prefix or a name where `ref` is written, and raise `errors.NotFound("No such container: …")`. The
-work is in the modules beside this one, a verb each; what they share is `context.Context`.
+Methods take an id, an id prefix or a name where `ref` is written, and raise `errors.NotFound("No such container: …")`.
+The work is in the modules beside this one, a verb each; what they share is `context.Context`.
 """
 
 from __future__ import annotations
@@ -11,14 +11,18 @@ import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from sampan.containers import log_drivers, log_reading, names, signals
+from sampan.containers.archive import PathStat
 from sampan.containers.attaching import Attaching, AttachOptions
 from sampan.containers.connecting import Connecting
 from sampan.containers.context import Context, name_conflict, not_running
 from sampan.containers.creating import Creating
 from sampan.containers.ending import Ending
 from sampan.containers.execs import Execs
+from sampan.containers.files import Files
+from sampan.containers.health import Checking
 from sampan.containers.log_reading import LogOptions
 from sampan.containers.model import (
     Config,
@@ -37,9 +41,12 @@ from sampan.containers.roster import Record
 from sampan.containers.starting import Starting
 from sampan.containers.stopping import Stopping
 from sampan.containers.streams import LogLine, Stream
+from sampan.containers.top import Processes
 from sampan.containers.updating import Updating
+from sampan.containers.watching import Watching
 from sampan.errors import InvalidParameter, SampanError
 from sampan.images import Images, Snapshots
+from sampan.images.diff import Change
 from sampan.networks import Networks
 from sampan.runtime import Runtime, cgroups
 from sampan.settings import Settings
@@ -92,8 +99,11 @@ class Containers:
         self._updating = Updating(context)
         self._reconcile = Reconcile(context, self._starting, self._removing, self._execs)
         self._starting.remove = self._ending.remove = self._removing.automatic
-        self._starting.started = lambda record: None
-        self._ending.ended = self._execs.container_ended
+        self._checking = Checking(context, self._execs)
+        self._files = Files(context)
+        self._watching = Watching(context)
+        self._starting.started = self._checking.started
+        self._ending.ended = self._run_ended
         self._ending.exec_ended = self._execs.ended
         self._watcher: asyncio.Task[None] | None = None
         self._restarter: asyncio.Task[None] | None = None
@@ -103,6 +113,8 @@ class Containers:
         """Reconciles, then watches. Opens networks on the way. Restart policies go to work in the background."""
         live = await self._reconcile.run()
         self._context.volumes.sweep()
+        for record in live:
+            self._checking.recovered(record)
         self._watcher = asyncio.get_running_loop().create_task(self._ending.watch(), name="container exits")
         if records := self._reconcile.to_restart(live):
             self._restarter = asyncio.get_running_loop().create_task(self._reconcile.restart(records))
@@ -120,6 +132,7 @@ class Containers:
             if record.restart_pending is not None:
                 record.restart_pending.cancel()
             self._attaching.let_go(record)
+            self._checking.close(record)
         if self._context.tasks:
             # What is half done is finished, unless it waits for a process to end: the next daemon sees to that.
             await asyncio.wait(self._context.tasks, timeout=self._context.settings.shutdown_timeout)
@@ -131,6 +144,10 @@ class Containers:
         for place in cgroups.directories(self._context.settings.cgroup_parent):
             with contextlib.suppress(OSError):  # in use by those that go on running
                 place.rmdir()
+
+    def _run_ended(self, record: Record) -> None:
+        self._checking.ended(record)
+        self._execs.container_ended(record)
 
     def users_of_image(self, image_id: str) -> list[tuple[str, bool]]:
         """(container id, running) of those made from, or mounting, an image."""
@@ -261,8 +278,8 @@ class Containers:
         await self._removing.remove(self._roster.find(ref), ref, force, volumes)
 
     async def wait(self, ref: str, condition: str = "not-running") -> tuple[int, str | None]:
-        """(exit code, error). Condition: not-running, next-exit, removed. The subscription is made before the first await,
-        so a client that waits and then starts misses nothing."""
+        """(exit code, error). Condition: not-running, next-exit, removed. The subscription is made before the first
+        await, so a client that waits and then starts misses nothing."""
         record = self._roster.find(ref)
         state = record.container.state
         if condition == "removed":
@@ -279,7 +296,8 @@ class Containers:
         self._context.publish(container, "resize", height=str(height), width=str(width))
 
     async def update(self, ref: str, changes: HostConfig, given: frozenset[str]) -> list[str]:
-        """`POST …/update`: the fields named in `given` (lower case, `memory`, `restartpolicy`) change; returns warnings."""
+        """`POST …/update`: the fields named in `given` (lower case, `memory`, `restartpolicy`) change; returns
+        warnings."""
         return await self._context.whole(self._updating.update(self._roster.find(ref), changes, given))
 
     async def connect(self, ref: str, network: str, settings: EndpointSettings) -> None:
@@ -310,8 +328,8 @@ class Containers:
             self._context.publish(self._roster.find(exec_.container_id).container, "exec_detach", execID=id)
 
     def logs(self, ref: str, options: LogOptions) -> AsyncIterator[list[LogLine]]:
-        """Batches of output, in order: `LogLine.data` is one line or many of one stream, prefixed as asked. With follow it
-        ends when the container stops. Raises `SampanError` where the log driver keeps nothing."""
+        """Batches of output, in order: `LogLine.data` is one line or many of one stream, prefixed as asked. With
+        follow it ends when the container stops. Raises `SampanError` where the log driver keeps nothing."""
         record = self._roster.find(ref)
         if not log_drivers.keeps(record.container.host_config.log_config):
             raise SampanError("configured logging driver does not support reading")
@@ -342,6 +360,38 @@ class Containers:
                 yield lines
         finally:
             record.followers.discard(wake)
+
+    # -- files -------------------------------------------------------------------------------------
+    async def stat_path(self, ref: str, path: str) -> PathStat:
+        """What `path` is, not following a final symlink. Raises `NotFound("Could not find the file …")`."""
+        return await self._files.stat(ref, path)
+
+    async def get_archive(self, ref: str, path: str) -> tuple[PathStat, AsyncIterator[bytes]]:
+        """A tar of a file or directory, in chunks of about 1 MiB. Created and stopped containers have files too."""
+        return await self._files.download(ref, path)
+
+    async def put_archive(
+        self, ref: str, path: str, chunks: AsyncIterator[bytes], *, keep_kind: bool = False, copy_owner: bool = False
+    ) -> None:
+        """Unpacks a tar, compressed or not, into the directory `path`. `keep_kind`: no directory for a file or the other
+        way round (noOverwriteDirNonDir); `copy_owner`: all belongs to the container's user (copyUIDGID)."""
+        await self._files.upload(ref, path, chunks, keep_kind=keep_kind, copy_owner=copy_owner)
+
+    async def changes(self, ref: str) -> list[Change]:
+        """What differs from the image, in path order."""
+        return await self._files.changes(ref)
+
+    async def export(self, ref: str) -> AsyncIterator[bytes]:
+        """A tar of the root filesystem, without volumes."""
+        return await self._files.export(ref)
+
+    # -- processes ---------------------------------------------------------------------------------
+    async def top(self, ref: str, ps_args: str = "") -> Processes:
+        return await self._watching.top(ref, ps_args)
+
+    async def stats(self, ref: str, *, stream: bool, one_shot: bool = False) -> AsyncIterator[dict[str, Any]]:
+        """Samples as `containers.stats` makes them, one a second."""
+        return await self._watching.stats(ref, stream=stream, one_shot=one_shot)
 
     # -- exec --------------------------------------------------------------------------------------
     async def exec_create(self, ref: str, config: ExecConfig) -> str:

@@ -34,11 +34,14 @@ class Options:
     one_filesystem: bool = False
 
 
-def pack(parent: int, base: str | bytes, name: str | bytes, options: Options | None = None) -> Iterator[bytes]:
+def pack(
+    parent: int, base: str | bytes, name: str | bytes, options: Options | None = None
+) -> Generator[bytes, None, None]:
     """The tar of what `base` is in the open directory `parent`, with everything below it; "." is the directory itself.
 
-    `name` takes the place of `base` in the archive. Entries come in name order, as Go's filepath.Walk gives them.
-    Runs in any thread, step by step; nothing but descriptors is kept, and they are closed when the iterator is.
+    `name` takes the place of `base` in the archive; with b"" the directory itself has no entry. Entries come in name
+    order, as Go's filepath.Walk gives them. Runs in any thread, step by step; nothing but descriptors is kept, and
+    they are closed when the iterator is.
     """
     with contextlib.closing(_Packer(options or Options())) as packer:
         yield from _gathered(packer.tree(parent, os.fsencode(base), os.fsencode(name)))
@@ -70,7 +73,8 @@ class _Packer:
 
     def tree(self, parent: int, base: bytes, name: bytes) -> Iterator[bytes]:
         """Depth first with a stack of its own: a container can nest directories deeper than Python recurses."""
-        yield from self._entry(parent, base, name)
+        if name:
+            yield from self._entry(parent, base, name)
         first = self._enter(parent, base)
         if first is None:
             return
@@ -83,7 +87,7 @@ class _Packer:
                 stack.pop()
                 os.close(self._open.pop())
                 continue
-            inner_name = prefix + child if prefix.endswith(b"/") else prefix + b"/" + child
+            inner_name = prefix + child if not prefix or prefix.endswith(b"/") else prefix + b"/" + child
             if len(inner_name) > _PATH_MAX:
                 raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), os.fsdecode(inner_name[:200]) + "…")
             is_directory = yield from self._entry(directory, child, inner_name)

@@ -14,10 +14,10 @@ from sampan.api import create_request, decoding, listing
 from sampan.api.call import JSON, Call, empty, quoted, reply
 from sampan.api.filters import Filters
 from sampan.api.handlers import sizes
-from sampan.api.timestamps import parse_until
+from sampan.api.timestamps import parse_until, rfc3339
 from sampan.api.views import container as views
 from sampan.containers.model import Container
-from sampan.errors import InvalidParameter, NotFound, NotSupported, SampanError
+from sampan.errors import InvalidParameter, NotFound, SampanError
 from sampan.images import platforms
 from sampan.images.digests import chain_ids
 
@@ -136,13 +136,22 @@ def _graph(call: Call, container: Container) -> dict[str, str] | None:
 
 
 async def top(call: Call) -> web.StreamResponse:
-    from sampan.containers import top as processes
-
-    return reply(await processes.top(call.engine.containers, call.name, call.text("ps_args")))
+    found = await call.engine.containers.top(call.name, call.text("ps_args"))
+    return reply({"Processes": found.rows, "Titles": found.titles})
 
 
 async def stats(call: Call) -> web.StreamResponse:
-    raise NotSupported("stats are not supported yet")
+    """One JSON object a second; the first tells of an error before the headers go."""
+    stream = call.flag("stream", True)
+    if stream and call.flag("one-shot"):
+        raise InvalidParameter("cannot have stream=true and one-shot=true")
+    samples = await call.engine.containers.stats(call.name, stream=stream, one_shot=call.flag("one-shot"))
+    response = await call.streaming("application/json")
+    async for usage in samples:
+        shown = {**usage, "read": rfc3339(usage["read"]), "preread": rfc3339(usage["preread"])}
+        await response.write(msgspec.json.encode(shown) + b"\n")
+    await response.write_eof()
+    return response
 
 
 # -- life --------------------------------------------------------------------------------------------

@@ -9,6 +9,8 @@ import msgspec
 from aiohttp import web
 
 from sampan.api.call import Call, empty, reply
+from sampan.api.timestamps import rfc3339
+from sampan.containers.archive import PathStat
 from sampan.errors import InvalidParameter
 
 TAR = "application/x-tar"
@@ -21,52 +23,45 @@ def _path(call: Call) -> str:
     return path
 
 
-def _stat_header(stat: Any) -> dict[str, str]:
-    return {"X-Docker-Container-Path-Stat": base64.b64encode(msgspec.json.encode(stat)).decode()}
+def _stat_header(stat: PathStat) -> dict[str, str]:
+    shown = {
+        "name": stat.name,
+        "size": stat.size,
+        "mode": stat.mode,
+        "mtime": rfc3339(stat.mtime),
+        "linkTarget": stat.link_target,
+    }
+    return {"X-Docker-Container-Path-Stat": base64.b64encode(msgspec.json.encode(shown)).decode()}
 
 
 async def archive_head(call: Call) -> web.StreamResponse:
-    from sampan.containers import archive
-
-    path = _path(call)
-    stat = await archive.stat_path(call.engine.containers, call.name, path)
-    return web.Response(headers=_stat_header(stat.header()))
+    stat = await call.engine.containers.stat_path(call.name, _path(call))
+    return web.Response(headers=_stat_header(stat))
 
 
 async def archive_get(call: Call) -> web.StreamResponse:
-    from sampan.containers import archive
-
-    path = _path(call)
-    stat, body = await archive.get_archive(call.engine.containers, call.name, path)
-    return await send(call, TAR, body, _stat_header(stat.header()))
+    stat, body = await call.engine.containers.get_archive(call.name, _path(call))
+    return await send(call, TAR, body, _stat_header(stat))
 
 
 async def archive_put(call: Call) -> web.StreamResponse:
-    from sampan.containers import archive
-
-    path = _path(call)
-    await archive.put_archive(
-        call.engine.containers,
+    await call.engine.containers.put_archive(
         call.name,
-        path,
+        _path(call),
         call.stream(),
-        no_overwrite_dir_non_dir=call.flag("noOverwriteDirNonDir"),
-        copy_uid_gid=call.flag("copyUIDGID"),
+        keep_kind=call.flag("noOverwriteDirNonDir"),
+        copy_owner=call.flag("copyUIDGID"),
     )
     return empty(200)
 
 
 async def changes_(call: Call) -> web.StreamResponse:
-    from sampan.containers import changes
-
-    rows = await changes.changes(call.engine.containers, call.name)
+    rows = await call.engine.containers.changes(call.name)
     return reply([{"Path": row.path, "Kind": row.kind} for row in rows] or None)
 
 
 async def export_(call: Call) -> web.StreamResponse:
-    from sampan.containers import export
-
-    body = await export.export(call.engine.containers, call.name)
+    body = await call.engine.containers.export(call.name)
     return await send(call, "application/octet-stream", body)
 
 
