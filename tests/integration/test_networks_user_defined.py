@@ -308,3 +308,41 @@ def test_two_hundred_containers_find_each_other(tmp_path: Path) -> None:
         await asyncio.gather(*(lab.networks.down(f"{number:064x}") for number in range(200)))
 
     in_lab(tmp_path, scenario)
+
+
+def test_driver_options_do_what_docker_says(tmp_path: Path) -> None:
+    async def scenario(lab: Lab) -> None:
+        prefix = "com.docker.network."
+        netlab.sh("ip address add 198.51.100.9/24 dev out0")
+        await create(
+            lab,
+            options={
+                prefix + "bridge.name": "mybr",
+                prefix + "bridge.host_binding_ipv4": "127.0.0.1",
+                prefix + "container_iface_prefix": "lan",
+                prefix + "driver.mtu": "1400",
+                prefix + "host_ipv4": "198.51.100.9",
+            },
+        )
+        opts = {prefix + "endpoint.sysctls": "net.ipv4.conf.IFNAME.log_martians=1"}
+        one = await lab.networks.up(
+            ONE, "net", [EndpointRequest(network="net", driver_opts=opts)], [PortRequest(80, host_port="8080")]
+        )
+        assert [port.host_ip for port in one.ports] == ["127.0.0.1"]
+        assert "mtu 1400" in lab.inside(one, lambda: netlab.sh("ip link show lan0"))
+        assert "mtu 1400" in netlab.sh("ip link show mybr")
+        assert lab.inside(one, lambda: netlab.sh("cat /proc/sys/net/ipv4/conf/lan0/log_martians")).strip() == "1"
+        named = EndpointRequest(network="net", driver_opts={prefix + "endpoint.ifname": "front"})
+        two = await lab.networks.up(TWO, "net", [named], [])
+        assert "front" in lab.inside(two, lambda: netlab.sh("ip -br link"))
+        server = lab.outside(lambda: socket.create_server((netlab.OUTSIDE, 7000)))
+        with server:
+            server.settimeout(3)
+            client = asyncio.create_task(reach(lab, two, netlab.OUTSIDE, 7000))
+            connection, peer = await asyncio.to_thread(server.accept)
+            connection.close()
+            await client
+            assert peer[0] == "198.51.100.9"
+        netlab.sh("ip address del 198.51.100.9/24 dev out0")
+
+    in_lab(tmp_path, scenario)

@@ -19,7 +19,11 @@ _SYSCTL = Path("/proc/sys/net")
 
 def gateways(network: Network) -> list[str]:
     """The bridge's own addresses, as "address/prefix"."""
-    return [f"{pool.gateway}/{ip_network(pool.subnet).prefixlen}" for pool in network.ipam.config if pool.gateway]
+    return [
+        f"{pool.gateway}/{ip_network(pool.subnet).prefixlen}"
+        for pool in network.ipam.config
+        if pool.gateway and not (network.inhibit_ipv4 and ":" not in pool.gateway)
+    ]
 
 
 def ensure(kernel: Netlink, network: Network) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from ipaddress import ip_interface, ip_network
+from ipaddress import ip_address, ip_interface, ip_network
 
 import msgspec
 
@@ -186,6 +186,12 @@ class Catalog:
                     raise InvalidParameter(
                         f'failed to parse {key} value: {value} (strconv.ParseBool: parsing "{value}": invalid syntax)'
                     ) from None
+        for version in (4, 6):
+            key = f"{_BRIDGE_OPTION}gateway_mode_ipv{version}"
+            if spec.options.get(key, "nat") not in ("", "nat"):
+                raise NotSupported(f"{key}={spec.options[key]} is not supported by sampan yet")
+        for key in (_BRIDGE_OPTION + "host_binding_ipv4", *(f"com.docker.network.host_ipv{n}" for n in (4, 6))):
+            _check_address(key, spec.options.get(key, ""))
         mtu = spec.options.get("com.docker.network.driver.mtu", "0")
         if not mtu.isdigit():
             raise InvalidParameter(
@@ -233,6 +239,14 @@ class Catalog:
         pools = [Pool(config) for config in network.ipam.config if config.subnet]
         enabled = {4: network.enable_ipv4, 6: network.enable_ipv6}
         self._pools[network.id] = [pool for pool in pools if enabled[pool.subnet.version]]
+
+
+def _check_address(key: str, text: str) -> None:
+    try:
+        if text:
+            ip_address(text)
+    except ValueError:
+        raise InvalidParameter(f"failed to parse {key} value: {text} (invalid IP address)") from None
 
 
 def _unreserved(subnet: Subnet, taken: set[str]) -> str:

@@ -31,6 +31,8 @@ table inet {table} {{
   set open {{ type ifname . ifname; }}
   set hairpin4 {{ type ipv4_addr . ifname; flags interval; }}
   set hairpin6 {{ type ipv6_addr . ifname; flags interval; }}
+  map source4 {{ type ipv4_addr : ipv4_addr; flags interval; }}
+  map source6 {{ type ipv6_addr : ipv6_addr; flags interval; }}
   set masked4 {{ type ipv4_addr; flags interval; }}
   set masked6 {{ type ipv6_addr; flags interval; }}
   chain raw {{
@@ -58,6 +60,8 @@ table inet {table} {{
     ct status dnat ip saddr . oifname @hairpin4 masquerade
     ct status dnat ip6 saddr . oifname @hairpin6 masquerade
     oifname @bridges return
+    snat ip to ip saddr map @source4
+    snat ip6 to ip6 saddr map @source6
     ip saddr @masked4 masquerade
     ip6 saddr @masked6 masquerade
   }}
@@ -91,6 +95,9 @@ class BridgeRules:
     name: str
     subnets: tuple[str, ...] = ()
     masquerade: bool = True
+    source4: str = ""
+    """What packets to the outside get as their source instead of the outgoing interface's address."""
+    source6: str = ""
     icc: bool = True
     internal: bool = False
 
@@ -149,7 +156,12 @@ def bridge_elements(verb: str, table: str, bridge: BridgeRules) -> str:
         family = 6 if ":" in subnet else 4
         lines.append(_element(verb, table, f"hairpin{family}", [f"{subnet} . {name}"]))
         if bridge.masquerade and not bridge.internal:
-            lines.append(_element(verb, table, f"masked{family}", [subnet]))
+            source = bridge.source6 if family == 6 else bridge.source4
+            if source:
+                value = f" : {source}" if verb == "add" else ""
+                lines.append(_element(verb, table, f"source{family}", [subnet + value]))
+            else:
+                lines.append(_element(verb, table, f"masked{family}", [subnet]))
     return "\n".join(lines)
 
 

@@ -67,6 +67,25 @@ class Network(msgspec.Struct, rename="pascal", omit_defaults=True, kw_only=True)
         return self.option("enable_ip_masquerade", True) and not self.internal
 
     @property
+    def inhibit_ipv4(self) -> bool:
+        """The bridge itself gets no IPv4 address: the gateway is somebody else."""
+        return self.option("inhibit_ipv4", False)
+
+    @property
+    def host_binding(self) -> str:
+        """Where ports are published that name no host address; "" for all addresses."""
+        address = self.options.get("com.docker.network.bridge.host_binding_ipv4", "")
+        return "" if address == "0.0.0.0" else address
+
+    @property
+    def interface_prefix(self) -> str:
+        return self.options.get("com.docker.network.container_iface_prefix", "") or "eth"
+
+    def source_address(self, version: int) -> str:
+        """What packets to the outside have as their source; "" for the address of the interface they leave by."""
+        return self.options.get(f"com.docker.network.host_ipv{version}", "")
+
+    @property
     def mtu(self) -> int:
         """0 leaves the kernel's own."""
         text = self.options.get("com.docker.network.driver.mtu", "")

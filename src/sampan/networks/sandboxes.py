@@ -227,11 +227,12 @@ def _enable_ipv6(descriptor: int, interface: str) -> None:
 
 
 def apply_sysctls(descriptor: int, sysctls: dict[str, str]) -> None:
-    """Writes `net.*` sysctls in the namespace."""
+    """Writes `net.*` sysctls in the namespace; names have dots, or slashes where an interface's own name has a dot."""
 
     def inside() -> None:
         namespaces.setns(descriptor, namespaces.CLONE_NEWNET)
         for name, value in sysctls.items():
-            (Path("/proc/sys") / name.replace(".", "/")).write_text(value)
+            path = name if "/" in name else name.replace(".", "/")
+            (Path("/proc/sys") / path).write_text(value)
 
     namespaces.in_thread(inside)

@@ -22,11 +22,12 @@ from sampan.networks import bridges, files, firewall
 from sampan.networks.catalog import Catalog
 from sampan.networks.directory import Directory
 from sampan.networks.dns import Resolver
+from sampan.networks.endpoints import gateways
 from sampan.networks.foreign import Foreign
 from sampan.networks.model import Endpoint, EndpointRequest, Network, PortRequest, PublishedPort, Sandbox, SandboxRecord
 from sampan.networks.ports import Held
 from sampan.networks.proxies import Proxy, Target
-from sampan.networks.wiring import Live, Wiring, gateways
+from sampan.networks.wiring import Live, Wiring
 from sampan.settings import Settings
 from sampan.store import Database, EventLog
 

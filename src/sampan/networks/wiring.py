@@ -15,11 +15,9 @@ from sampan.errors import Conflict, Forbidden, InvalidParameter, SampanError
 from sampan.linux import netlink
 from sampan.linux.netlink import Netlink, NetlinkError
 from sampan.linux.nft import Nft, NftError
-from sampan.networks import bridges, firewall, sandboxes
-from sampan.networks.addresses import check_wanted, mac_of, random_mac
+from sampan.networks import bridges, endpoints, firewall, sandboxes
 from sampan.networks.catalog import Catalog
 from sampan.networks.dns import Sockets
-from sampan.networks.firewall import BridgeRules, Rule
 from sampan.networks.model import Endpoint, EndpointRequest, Network, PortRequest, SandboxRecord
 from sampan.networks.ports import Held, PortBook, PortTaken
 from sampan.networks.sandboxes import Namespace, Sandboxes
@@ -61,7 +59,7 @@ class Wiring:
         with ExitStack() as undo:
             undo.callback(self._forget_bridge, network)
             self._indexes[network.id] = bridges.ensure(self.kernel, network)
-            rules = bridge_rules(network)
+            rules = endpoints.bridge_rules(network)
             self.rules.bridges[network.id] = rules
             self.transact(firewall.bridge_elements("add", self.rules.table, rules))
             bridges.enable_forwarding(network.enable_ipv6)
@@ -73,7 +71,7 @@ class Wiring:
             self._indexes[network.id] = bridges.ensure(self.kernel, network)
         except SampanError as error:
             log.error("network %s has no bridge: %s", network.name, error.message)
-        self.rules.bridges[network.id] = bridge_rules(network)
+        self.rules.bridges[network.id] = endpoints.bridge_rules(network)
         bridges.enable_forwarding(network.enable_ipv6)
 
     def remove_bridge(self, network: Network) -> None:
@@ -147,21 +145,23 @@ class Wiring:
     ) -> Live:
         wired = [request for request in requests if self._network(request.network).bridge]
         live = Live(SandboxRecord(container_id=container_id))
-        for number, request in enumerate(wired):
-            live.record.endpoints.append(self._allocate(container_id, request, f"eth{number}", undo))
+        for request in wired:
+            live.record.endpoints.append(endpoints.allocate(self.catalog, request, live.record.endpoints, undo))
         if not wired:
             live.record.endpoints.append(self._nominal("none"))
-        self._publish(live, ports, _name(container_id, requests), undo)
+        self._publish(live, ports, endpoints.name_of(container_id, requests), undo)
         inner = self.sandboxes.create(container_id, undo)
         live.namespace = inner
         for endpoint in live.record.endpoints:
             if endpoint.link:
                 self._attach(inner, endpoint, undo)
-        sandboxes.set_gateways(inner, *gateways(live.record.endpoints))
+        for request, endpoint in zip(wired, live.record.endpoints, strict=False):
+            endpoints.tune(inner, endpoint, request)
+        sandboxes.set_gateways(inner, *endpoints.gateways(live.record.endpoints))
         self._name(live, undo)
         if sysctls:
             sandboxes.apply_sysctls(inner.descriptor, sysctls)
-        rules = rules_of(live)
+        rules = endpoints.rules_of(live.record)
         if rules:
             self.rules.rules[container_id] = rules
             undo.callback(self.rules.rules.pop, container_id, None)
@@ -190,44 +190,6 @@ class Wiring:
         network = self.catalog.get(name)
         return Endpoint(network=network.name, network_id=network.id, endpoint_id=secrets.token_hex(32))
 
-    def _allocate(self, container_id: str, request: EndpointRequest, interface: str, undo: ExitStack) -> Endpoint:
-        """The endpoint's addresses, taken from the network's pools; given back when `undo` unwinds."""
-        network = self.catalog.get(request.network)
-        pools = self.catalog.pools(network)
-        found: dict[int, tuple[str, int, str]] = {4: ("", 0, ""), 6: ("", 0, "")}
-        for version, wanted in ((4, request.ipv4), (6, request.ipv6)):
-            if wanted:
-                check_wanted(wanted, version, pools, network.configured, network.name)
-            family = [pool for pool in pools if pool.subnet.version == version and (not wanted or wanted in pool)]
-            if family:
-                pool = family[0]
-                try:
-                    address = pool.take(wanted)
-                except SampanError as error:
-                    if wanted:
-                        raise
-                    raise SampanError(f"{error.message}: {network.name} ({network.id})") from None
-                undo.callback(pool.release, address)
-                gateway = "" if network.internal else pool.gateway
-                found[version] = (address, pool.subnet.prefixlen, gateway)
-        return Endpoint(
-            network=network.name,
-            network_id=network.id,
-            endpoint_id=secrets.token_hex(32),
-            mac=request.mac or (mac_of(found[4][0]) if found[4][0] else random_mac()),
-            ipv4=found[4][0],
-            ipv4_prefix=found[4][1],
-            gateway=found[4][2],
-            ipv6=found[6][0],
-            ipv6_prefix=found[6][1],
-            ipv6_gateway=found[6][2],
-            dns_names=[] if network.predefined else list(request.dns_names),
-            links=[] if network.predefined else list(request.links),
-            link="veth" + secrets.token_hex(4)[:7],
-            interface=interface,
-            gw_priority=request.gw_priority,
-        )
-
     def _attach(self, inner: Namespace, endpoint: Endpoint, undo: ExitStack) -> None:
         network = self.catalog.get(endpoint.network_id)
         index = self._indexes.get(network.id)
@@ -252,12 +214,14 @@ class Wiring:
     def _publish(self, live: Live, ports: list[PortRequest], name: str, undo: ExitStack) -> None:
         """Reserves host ports for the endpoint that provides the gateway; a container without a way out publishes
         nothing."""
-        via4, via6 = gateways(live.record.endpoints)
+        via4, via6 = endpoints.gateways(live.record.endpoints)
         provider = via4 or via6
         if provider is None or not ports:
             return
         undo.callback(self._release, live)
         addresses = (via4.ipv4 if via4 else "", via6.ipv6 if via6 else "")
+        binding = self.catalog.get(provider.network_id).host_binding
+        ports = [port if port.host_ip else replace(port, host_ip=binding) for port in ports]
         try:
             self.ports.reserve(live.record.container_id, ports, addresses, live.held)
         except PortTaken as error:
@@ -286,19 +250,12 @@ class Wiring:
             for endpoint in live.record.endpoints:
                 if inner is not None and endpoint.link:
                     sandboxes.strip_addresses(inner, endpoint)
-                self._give_back(endpoint)
+                endpoints.give_back(self.catalog, endpoint)
             if inner is not None:
                 inner.close()
             self.sandboxes.remove(container_id)
         self._records.delete(container_id)
         return live, [endpoint.link for endpoint in live.record.endpoints if endpoint.link]
-
-    def _give_back(self, endpoint: Endpoint) -> None:
-        network = self.catalog.find(endpoint.network_id)
-        for pool in self.catalog.pools(network) if network else []:
-            for address in (endpoint.ipv4, endpoint.ipv6):
-                if address and address in pool:
-                    pool.release(address)
 
     def _namespace(self, live: Live) -> Namespace | None:
         """The sandbox's namespace, opened again after a restart of the daemon; None when it is gone."""
@@ -323,7 +280,7 @@ class Wiring:
                 "container cannot be connected to multiple networks with one of the networks in private (none) mode"
             )
         if any(endpoint.network_id == network.id for endpoint in live.record.endpoints):
-            name = _name(container_id, [request])
+            name = endpoints.name_of(container_id, [request])
             raise Forbidden(f"endpoint with name {name} already exists in network {network.name}")
         if any(endpoint.network == "none" for endpoint in live.record.endpoints):
             raise InvalidParameter(
@@ -333,10 +290,9 @@ class Wiring:
         if inner is None:
             raise Conflict(f"container {container_id} is not running")
         with ExitStack() as undo:
-            used = {endpoint.interface for endpoint in live.record.endpoints}
-            interface = next(name for number in range(256) if (name := f"eth{number}") not in used)
-            endpoint = self._allocate(container_id, request, interface, undo)
+            endpoint = endpoints.allocate(self.catalog, request, live.record.endpoints, undo)
             self._attach(inner, endpoint, undo)
+            endpoints.tune(inner, endpoint, request)
             before = live.record.endpoints
             undo.callback(setattr, live.record, "endpoints", before)
             live.record.endpoints = [*before, endpoint]
@@ -348,27 +304,27 @@ class Wiring:
     def disconnect(self, container_id: str, ref: str) -> Endpoint:
         network = self.catalog.get(ref)
         live = self.live.get(container_id)
-        endpoints = live.record.endpoints if live else []
-        leaving = next((endpoint for endpoint in endpoints if endpoint.network_id == network.id), None)
+        present = live.record.endpoints if live else []
+        leaving = next((endpoint for endpoint in present if endpoint.network_id == network.id), None)
         if live is None or leaving is None:
             raise SampanError(f"container {container_id} is not connected to network {network.name}")
         if network.driver == "host":
             raise InvalidParameter("container cannot be disconnected from host network or connected to host network")
         if leaving.link:
             self.kernel.run(netlink.delete_link(leaving.link))
-            self._give_back(leaving)
-        self._regard(live, [endpoint for endpoint in endpoints if endpoint is not leaving])
+            endpoints.give_back(self.catalog, leaving)
+        self._regard(live, [endpoint for endpoint in present if endpoint is not leaving])
         return leaving
 
-    def _regard(self, live: Live, endpoints: list[Endpoint]) -> None:
-        """Makes `endpoints` the sandbox's endpoints: default routes and published ports follow the one that is now the
+    def _regard(self, live: Live, present: list[Endpoint]) -> None:
+        """Makes `present` the sandbox's endpoints: default routes and published ports follow the one that is now the
         gateway."""
-        live.record.endpoints = endpoints
+        live.record.endpoints = present
         inner = self._namespace(live)
         if inner is not None:
-            sandboxes.set_gateways(inner, *gateways(endpoints), replace=True)
+            sandboxes.set_gateways(inner, *endpoints.gateways(present), replace=True)
         before = self.rules.rules.pop(live.record.container_id, [])
-        after = rules_of(live)
+        after = endpoints.rules_of(live.record)
         if after:
             self.rules.rules[live.record.container_id] = after
         if before != after:
@@ -400,11 +356,7 @@ class Wiring:
             return False
         live = Live(record)
         for endpoint in record.endpoints:
-            network = self.catalog.find(endpoint.network_id)
-            for pool in self.catalog.pools(network) if network else []:
-                for address in (endpoint.ipv4, endpoint.ipv6):
-                    if address and address in pool:
-                        pool.hold(address)
+            endpoints.hold(self.catalog, endpoint)
         for port in record.ports:
             held = self.ports.hold_again(record.container_id, port)
             if held.socket is None and port.protocol != "sctp":
@@ -419,7 +371,7 @@ class Wiring:
                     undo.pop_all()
             except SampanError as error:
                 log.error("container %s: %s", record.container_id, error.message)
-        rules = rules_of(live)
+        rules = endpoints.rules_of(live.record)
         if rules:
             self.rules.rules[record.container_id] = rules
         self.live[record.container_id] = live
@@ -450,34 +402,3 @@ class Wiring:
         self.sandboxes.spares.close()
         self.kernel.close()
         self.nft.close()
-
-
-def gateways(endpoints: list[Endpoint]) -> tuple[Endpoint | None, Endpoint | None]:
-    """The endpoints that carry the default routes, IPv4 and IPv6: highest priority first, then by network name
-    (Docker's order)."""
-    order = sorted(endpoints, key=lambda endpoint: (-endpoint.gw_priority, endpoint.network))
-    via4 = next((endpoint for endpoint in order if endpoint.gateway), None)
-    via6 = next((endpoint for endpoint in order if endpoint.ipv6_gateway), None)
-    return via4, via6
-
-
-def rules_of(live: Live) -> list[Rule]:
-    """The translations for a sandbox's published ports. A port on an IPv6 host address of a container without IPv6 has
-    none: `proxies` serves it."""
-    via4, via6 = gateways(live.record.endpoints)
-    rules = []
-    for port in live.record.ports:
-        target = (via6.ipv6 if via6 else "") if ":" in port.host_ip else (via4.ipv4 if via4 else "")
-        if target:
-            rules.append(Rule(port.protocol, port.host_ip, port.host_port, target, port.container_port))
-    return rules
-
-
-def bridge_rules(network: Network) -> BridgeRules:
-    subnets = tuple(pool.subnet for pool in network.ipam.config if pool.subnet)
-    return BridgeRules(network.bridge, subnets, network.masquerade, network.icc, network.internal)
-
-
-def _name(container_id: str, requests: list[EndpointRequest]) -> str:
-    """The container's name, as messages show it."""
-    return next((name for request in requests for name in request.dns_names), container_id[:12])
