@@ -82,8 +82,20 @@ def enable_forwarding(ipv6: bool) -> None:
     """Routing between bridges and the outside; set only where it is off."""
     _turn_on("ipv4/ip_forward")
     if ipv6:
+        _keep_router_advertisements()
         _turn_on("ipv6/conf/default/forwarding")
         _turn_on("ipv6/conf/all/forwarding")
+
+
+def _keep_router_advertisements() -> None:
+    """A host that forwards ignores router advertisements, and would lose the default route it has from them; accept_ra
+    2 says to accept them all the same (Documentation/networking/ip-sysctl.rst)."""
+    with contextlib.suppress(OSError):
+        if (_SYSCTL / "ipv6/conf/all/forwarding").read_text().strip() != "0":
+            return
+        for interface in (_SYSCTL / "ipv6/conf").iterdir():
+            if interface.name not in ("all", "default", "lo") and (interface / "accept_ra").read_text().strip() == "1":
+                (interface / "accept_ra").write_text("2")
 
 
 def has_ipv6() -> bool:
