@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from typing import Any
+from collections.abc import AsyncIterator
 
 import msgspec
 from aiohttp import web
@@ -24,14 +24,14 @@ def _path(call: Call) -> str:
 
 
 def _stat_header(stat: PathStat) -> dict[str, str]:
-    shown = {
+    view = {
         "name": stat.name,
         "size": stat.size,
         "mode": stat.mode,
         "mtime": rfc3339(stat.mtime),
         "linkTarget": stat.link_target,
     }
-    return {"X-Docker-Container-Path-Stat": base64.b64encode(msgspec.json.encode(shown)).decode()}
+    return {"X-Docker-Container-Path-Stat": base64.b64encode(msgspec.json.encode(view)).decode()}
 
 
 async def archive_head(call: Call) -> web.StreamResponse:
@@ -55,26 +55,30 @@ async def archive_put(call: Call) -> web.StreamResponse:
     return empty(200)
 
 
-async def changes_(call: Call) -> web.StreamResponse:
+async def changes(call: Call) -> web.StreamResponse:
     rows = await call.engine.containers.changes(call.name)
     return reply([{"Path": row.path, "Kind": row.kind} for row in rows] or None)
 
 
-async def export_(call: Call) -> web.StreamResponse:
-    body = await call.engine.containers.export(call.name)
-    return await send(call, "application/octet-stream", body)
+async def export(call: Call) -> web.StreamResponse:
+    return await send(call, "application/octet-stream", await call.engine.containers.export(call.name))
 
 
-async def send(call: Call, content_type: str, body: Any, headers: dict[str, str] | None = None) -> web.StreamResponse:
+async def send(
+    call: Call, content_type: str, body: AsyncIterator[bytes], headers: dict[str, str] | None = None
+) -> web.StreamResponse:
     """Streams an asynchronous iterator of bytes. The first piece is fetched before the headers go, so that an error
     in making it is still an error reply; one that comes later cuts the reply short, which a client sees in the
     missing last chunk."""
-    iterator = aiter(body)
-    first = await anext(iterator, b"")
-    response = await call.streaming(content_type, headers)
-    piece: bytes | None = first
-    while piece:
-        await response.write(piece)
-        piece = await anext(iterator, None)
-    await response.write_eof()
-    return response
+    try:
+        piece: bytes | None = await anext(body, None)
+        response = await call.streaming(content_type, headers)
+        while piece is not None:
+            await response.write(piece)
+            piece = await anext(body, None)
+        await response.write_eof()
+        return response
+    finally:
+        close = getattr(body, "aclose", None)
+        if close is not None:
+            await close()
