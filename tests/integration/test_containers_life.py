@@ -267,11 +267,11 @@ async def test_wait_for_removal_gets_the_exit_code(engine: InProcess) -> None:
 
 async def test_a_container_joins_the_namespaces_of_another(engine: InProcess) -> None:
     first = await engine.start("sleep", "100", ipc_mode="shareable", hostname="shared")
-    links = {kind: os.readlink(f"/proc/{first.state.pid}/ns/{kind}") for kind in ("net", "pid", "ipc")}
+    links = {kind: str(Path(f"/proc/{first.state.pid}/ns/{kind}").readlink()) for kind in ("net", "pid", "ipc")}
     joined = f"container:{first.name}"
     second = await engine.start("sleep", "100", network_mode=joined, pid_mode=joined, ipc_mode=joined)
     assert second.host_config.network_mode == f"container:{first.id}"
-    assert {kind: os.readlink(f"/proc/{second.state.pid}/ns/{kind}") for kind in links} == links
+    assert {kind: str(Path(f"/proc/{second.state.pid}/ns/{kind}").readlink()) for kind in links} == links
     await engine.engine.containers.kill(first.id)
     with pytest.raises(Conflict, match="non running container"):
         await engine.start("true", network_mode=f"container:{first.id}")

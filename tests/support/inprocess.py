@@ -1,4 +1,5 @@
-"""An engine in the test's own process, without HTTP: temporary roots, a bridge and a cgroup parent of its own, busybox."""
+"""An engine in the test's own process, without HTTP: temporary roots, a bridge and a cgroup parent of its own,
+busybox."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Attaching: clients' streams to a container's or an exec's process.
 
-A client may attach before the start; its stream then waits, and begins with the first byte, because the connection to conmon
-is made between the runtime's create and its start. Each client has a connection of its own.
+A client may attach before the start; its stream then waits, and begins with the first byte, because the connection to
+conmon is made between the runtime's create and its start. Each client has a connection of its own.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class ClientStream:
         backlog: AsyncIterator[list[LogLine]] | None = None,
         ended: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
-        """`stdin`: the process has one. `ended` is waited for at the end of the output, so that who sees the end can ask for
-        the exit code."""
+        """`stdin`: the process has one. `ended` is waited for at the end of the output, so that who sees the end can
+        ask for the exit code."""
         self.tty = tty
         self.options = options
         self._stdin = stdin and options.stdin

@@ -77,8 +77,8 @@ class Context:
 
     # -- tasks -------------------------------------------------------------------------------------
     async def whole(self, work: Coroutine[Any, Any, T]) -> T:
-        """Runs `work` to its end even when the caller is cancelled (a client that went away): half an operation must not
-        be abandoned, and Docker does not either."""
+        """Runs `work` to its end even when the caller is cancelled (a client that went away): half an operation must
+        not be abandoned, and Docker does not either."""
         return await asyncio.shield(self.keep(work))
 
     def keep(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:

@@ -18,8 +18,7 @@ from sampan.containers.host import Host, host
 from sampan.containers.model import Config, Container, HostConfig, MountPoint, NetworkingConfig, RestartPolicy
 from sampan.containers.roster import Record
 from sampan.errors import InvalidParameter, SampanError
-from sampan.images import Image
-from sampan.images import platforms
+from sampan.images import Image, platforms
 
 DEFAULT_SHM_SIZE = 64 << 20
 
@@ -76,7 +75,8 @@ class Creating:
         return record, warnings
 
     def _reserve(self, name: str, id: str) -> str:
-        """Takes the name in memory at once, so that of two creates with one name the second is refused before it works."""
+        """Takes the name in memory at once, so that of two creates with one name the second is refused before it
+        works."""
         roster = self._context.roster
         if name and (owner := roster.owner(name)):
             raise name_conflict(name, owner)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import Any
 from collections.abc import Callable, Coroutine
+from typing import Any
 
 from sampan.containers import networking, restarts, transitions
 from sampan.containers.attaching import Attaching
@@ -57,8 +57,8 @@ class Ending:
             log.exception("recording the exit of container %s", exit.id)
 
     async def record(self, record: Record, exit: Exit) -> None:
-        """Under the lock. The state is written and the waiters are woken before the slow taking down, which the lock keeps
-        others from seeing half done; but ports and addresses are free again by then."""
+        """Under the lock. The state is written and the waiters are woken before the slow taking down, which the lock
+        keeps others from seeing half done; but ports and addresses are free again by then."""
         context, container = self._context, record.container
         state = container.state
         finished_at = max(exit.time, state.started_at)  # a file's time comes from a coarser clock

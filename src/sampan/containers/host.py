@@ -12,7 +12,8 @@ from sampan.runtime import cgroups
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """Which of Docker's resource options the kernel's cgroups can carry out. `cpus` and `mems` are cpuset lists ("0-3,7")."""
+    """Which of Docker's resource options the kernel's cgroups can carry out. `cpus` and `mems` are cpuset lists
+    ("0-3,7")."""
 
     unified: bool = False
     """cgroup v2 only."""

@@ -1,6 +1,7 @@
 """Log drivers: which are understood, with which options. Pure.
 
-`json-file` and `local` are both kept in conmon's own file (`log_format`), which `logs` and attach replay; `none` keeps nothing.
+`json-file` and `local` are both kept in conmon's own file (`log_format`), which `logs` and attach replay; `none` keeps
+nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ _MODES = frozenset({"mode", "max-buffer-size"})
 
 
 def check(given: LogConfig | None) -> LogConfig:
-    """The configuration as it is stored, with the default driver filled in. Raises `InvalidParameter`, `NotSupported`."""
+    """The configuration as it is stored, with the default driver filled in. Raises `InvalidParameter`,
+    `NotSupported`."""
     driver = (given.type if given else "") or DEFAULT
     options = dict((given.config if given else None) or {})
     if driver in _ELSEWHERE:

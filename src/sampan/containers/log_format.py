@@ -86,7 +86,8 @@ class Formatter:
         return [LogLine(stream, 0, b"\n".join([record[HEAD:] for record in records]) + b"\n")]
 
     def _within(self, records: list[bytes]) -> list[bytes]:
-        """Those between since and until. Records are in the order of their writing; a clock may jump, so each is looked at."""
+        """Those between since and until. Records are in the order of their writing; a clock may jump, so each is
+        looked at."""
         kept = records
         if self._since:
             kept = [record for record in kept if record[:29] >= self._since]

@@ -12,8 +12,8 @@ from sampan.images.model import Healthcheck, RunConfig
 def merge(config: Config, image: RunConfig | None) -> Config:
     """A new configuration; neither argument is changed.
 
-    An entrypoint of the user's own drops the image's command too; `[""]` means none at all. Raises `InvalidParameter("no
-    command specified")`.
+    An entrypoint of the user's own drops the image's command too; `[""]` means none at all. Raises
+    `InvalidParameter("no command specified")`.
     """
     merged = msgspec.structs.replace(config)
     if image is not None:

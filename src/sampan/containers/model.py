@@ -1,12 +1,13 @@
-"""What a container is: its configuration as the Docker Engine API spells it, its state, and the document that is stored.
+"""What a container is: its configuration as the Docker Engine API spells it, its state, and the document that is
+stored.
 
-`Config` and `HostConfig` are both wire and stored types (`POST /containers/create`): the user's own words, kept as given, so
-that `inspect` gives them back. JSON nulls are dropped before decoding (Go's rule: null leaves the zero value); `None` here
-means "not given". `StrSlice` fields accept a string or a list, as Docker does.
+`Config` and `HostConfig` are both wire and stored types (`POST /containers/create`): the user's own words, kept as
+given, so that `inspect` gives them back. JSON nulls are dropped before decoding (Go's rule: null leaves the zero
+value); `None` here means "not given". `StrSlice` fields accept a string or a list, as Docker does.
 
-Words: a *container* is a document plus a snapshot; it is *created* once, *started* many times, and each start is one run
-with a pid, a start and a finish time and an exit code. Its *status* is one of `Status`; `TRANSITIONS` is the table of allowed
-changes, and `containers.life` is the only writer.
+Words: a *container* is a document plus a snapshot; it is *created* once, *started* many times, and each start is one
+run with a pid, a start and a finish time and an exit code. Its *status* is one of `Status`; `TRANSITIONS` is the table
+of allowed changes, and `containers.life` is the only writer.
 """
 
 from __future__ import annotations
@@ -314,7 +315,8 @@ TRANSITIONS: dict[Status, frozenset[Status]] = {
     Status.REMOVING: frozenset({Status.DEAD}),
     Status.DEAD: frozenset({Status.REMOVING}),
 }
-"""From each status, the statuses it may change to. An exited container may be started again; a dead one only removed."""
+"""From each status, the statuses it may change to. An exited container may be started again; a dead one only
+removed."""
 
 
 class HealthLog(_Docker):

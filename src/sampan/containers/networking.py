@@ -122,8 +122,8 @@ def bindings(ports: list[PublishedPort]) -> dict[str, list[PortBinding]]:
 
 
 def sandbox(container: Container) -> Sandbox:
-    """What a running container's document says of its sandbox: for a daemon that takes it over. Networks keep a record of
-    their own, which comes first."""
+    """What a running container's document says of its sandbox: for a daemon that takes it over. Networks keep a record
+    of their own, which comes first."""
     endpoints = [
         Endpoint(
             network=name,

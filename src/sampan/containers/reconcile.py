@@ -1,7 +1,7 @@
 """At daemon start: documents against what really runs. The daemon is crash-only, so this is the only kind of start.
 
-A container whose document says it runs is taken over when it does, and its end is recorded when it does not. Whatever has no
-document (a bundle, a snapshot, a directory, a process) was half made, or half removed: it goes.
+A container whose document says it runs is taken over when it does, and its end is recorded when it does not. Whatever
+has no document (a bundle, a snapshot, a directory, a process) was half made, or half removed: it goes.
 """
 
 from __future__ import annotations
@@ -103,7 +103,8 @@ class Reconcile:
 
     def _sweep_disk(self) -> None:
         context = self._context
-        for key in context.snapshots.keys():
+        keys = context.snapshots.keys()
+        for key in keys:
             if len(key) == 64 and key not in context.roster:
                 context.snapshots.remove(key)
         for id in _names(context.directories):

@@ -1,4 +1,5 @@
-"""Removal: the document says so first, then everything goes, the document last. A daemon killed in between finishes it."""
+"""Removal: the document says so first, then everything goes, the document last. A daemon killed in between finishes
+it."""
 
 from __future__ import annotations
 

@@ -10,8 +10,8 @@ MINIMUM_MEMORY = 6 << 20
 
 
 def check(limits: HostConfig, host: Host, update: bool = False) -> list[str]:
-    """Warnings. What the host cannot limit is taken out of `limits`, as dockerd does, and warned of; what cannot be meant
-    raises `InvalidParameter`."""
+    """Warnings. What the host cannot limit is taken out of `limits`, as dockerd does, and warned of; what cannot be
+    meant raises `InvalidParameter`."""
     warnings = _memory(limits, host, update)
     warnings += _pids_and_oom(limits, host)
     warnings += _cpu(limits, host)
@@ -162,7 +162,8 @@ def _blkio(limits: HostConfig, host: Host) -> list[str]:
         raise InvalidParameter("Invalid QoS settings: linux does not support Maximum IO Bandwidth or Maximum IO IOps")
     if limits.blkio_weight_device and not host.blkio_weight_device:
         warnings.append(
-            "Your kernel does not support Block I/O weight_device or the cgroup is not mounted. Weight-device discarded."
+            "Your kernel does not support Block I/O weight_device or the cgroup is not mounted. "
+            "Weight-device discarded."
         )
         limits.blkio_weight_device = []
     if not host.blkio_throttle:

@@ -25,7 +25,8 @@ def wanted(policy: RestartPolicy | None, exit_code: int, manually_stopped: bool,
 
 
 def next_delay(delay: float, ran: float) -> float:
-    """Seconds to wait before the next restart; `delay` is the last one (0 for none), `ran` how long the container did."""
+    """Seconds to wait before the next restart; `delay` is the last one (0 for none), `ran` how long the container
+    did."""
     if delay == 0 or ran >= SETTLED_AFTER:
         return FIRST_DELAY
     return min(delay * 2, LONGEST_DELAY)

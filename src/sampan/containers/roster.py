@@ -1,7 +1,8 @@
 """Every container in memory: found by id, name or id prefix, and what waits on each.
 
 Words: a *record* is a container's document with what only this daemon's life knows of it: its lock, who waits for it,
-who is attached. The documents in the database are the truth; the roster is their cache, written through by `Context.save`.
+who is attached. The documents in the database are the truth; the roster is their cache, written through by
+`Context.save`.
 """
 
 from __future__ import annotations

@@ -36,7 +36,8 @@ EXIT_UNKNOWN = 128
 
 
 class Starting:
-    """`remove` takes an AutoRemove container away whose start failed; set by `service`. `started` is told of each start."""
+    """`remove` takes an AutoRemove container away whose start failed; set by `service`. `started` is told of each
+    start."""
 
     def __init__(self, context: Context, attaching: Attaching) -> None:
         self._context = context

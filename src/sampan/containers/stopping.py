@@ -1,7 +1,7 @@
 """Signals to running containers: stop, kill, pause, unpause.
 
-Nothing here holds the container's lock while it waits for a process to end: other requests, a second stop or a kill among
-them, are answered meanwhile.
+Nothing here holds the container's lock while it waits for a process to end: other requests, a second stop or a kill
+among them, are answered meanwhile.
 """
 
 from __future__ import annotations
@@ -92,7 +92,8 @@ class Stopping:
         context.publish(container, "kill", signal=str(number))
 
     async def kill(self, record: Record) -> None:
-        """SIGKILL, and waits for the end. Raises `Conflict` when it does not run, `SampanError` when it does not die."""
+        """SIGKILL, and waits for the end. Raises `Conflict` when it does not run, `SampanError` when it does not
+        die."""
         ended = record.exit()
         try:
             await self.signal(record, signal_numbers.SIGKILL)
