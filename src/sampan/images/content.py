@@ -15,7 +15,7 @@ import errno
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 
@@ -194,8 +194,8 @@ class Ingest:
         os.ftruncate(self._descriptor, 0)
         self._hash, self.offset = hashlib.sha256(), 0
 
-    def commit(self) -> str:
-        """Verifies, fsyncs, renames. On a mismatch the partial file goes too: it cannot be resumed."""
+    def verify(self) -> str:
+        """The digest, when it and the size are what was promised. A mismatch drops the partial file: it cannot be resumed."""
         found = f"sha256:{self._hash.hexdigest()}"
         if self.expected_size >= 0 and self.offset != self.expected_size:
             raise SampanError(
@@ -204,8 +204,15 @@ class Ingest:
         if self.digest and found != self.digest:
             self.discard()
             raise DigestMismatch(self.digest, found, self.offset)
+        return found
+
+    def commit(self, before: Callable[[str], None] | None = None) -> str:
+        """Verifies, fsyncs, renames; `before` hears the digest just before the blob can be seen (to hold it against collection)."""
+        found = self.verify()
         os.ftruncate(self._descriptor, self.offset)
         os.fsync(self._descriptor)
+        if before is not None:
+            before(found)
         final = self._final if self.digest else self._final / hex_of(found)
         self._temporary.replace(final)
         self._sync_directory(final.parent)

@@ -81,11 +81,11 @@ class _Shape(msgspec.Struct, rename="camel"):
     """Just enough to see what a document claims to be."""
 
     schema_version: int = 0
-    media_type: str = ""
-    config: msgspec.Raw | None = None
-    layers: msgspec.Raw | None = None
-    fs_layers: msgspec.Raw | None = None
-    manifests: msgspec.Raw | None = None
+    media_type: str | None = ""
+    config: msgspec.Raw = msgspec.Raw()
+    layers: msgspec.Raw = msgspec.Raw()
+    fs_layers: msgspec.Raw = msgspec.Raw()
+    manifests: msgspec.Raw = msgspec.Raw()
 
 
 def decode(data: bytes, media_type: str = "", name: str = "manifest") -> Manifest | Index:
@@ -98,23 +98,27 @@ def decode(data: bytes, media_type: str = "", name: str = "manifest") -> Manifes
     shape = _decode(data, _Shape, name)
     claimed = media_type.partition(";")[0].strip().lower()
     claimed = claimed if claimed in (*_MANIFESTS, *_INDEXES, *_SCHEMA1) else ""
-    if claimed in _SCHEMA1 or shape.schema_version == 1 or shape.fs_layers is not None:
+    if claimed in _SCHEMA1 or shape.schema_version == 1 or _given(shape.fs_layers):
         raise NotSupported(
             f"{name}: Docker Image Format v1, and Docker Image manifest version 2, schema 1 support is removed: "
             "suggest the author of the image to upgrade it to the OCI Format or Docker Image manifest v2, schema 2"
         )
     if claimed and shape.media_type and claimed != shape.media_type:
         raise InvalidParameter(f"{name}: mediaType in manifest should be {claimed!r} not {shape.media_type!r}")
-    if shape.manifests is not None and (shape.config is not None or shape.layers is not None):
+    if _given(shape.manifests) and (_given(shape.config) or _given(shape.layers)):
         raise InvalidParameter(f"{name}: ambiguous: it has both manifests and config or layers")
     kind = claimed or shape.media_type
     if shape.schema_version != 2:
         raise InvalidParameter(f"{name}: unsupported schema version {shape.schema_version}")
-    if kind in _INDEXES or (not kind and shape.manifests is not None):
+    if kind in _INDEXES or (not kind and _given(shape.manifests)):
         return _checked_index(_decode(data, Index, name), name)
-    if kind in _MANIFESTS or (not kind and shape.config is not None):
+    if kind in _MANIFESTS or (not kind and _given(shape.config)):
         return _checked_manifest(_decode(data, Manifest, name), name)
     raise InvalidParameter(f"{name}: unsupported media type {kind or 'unknown'}")
+
+
+def _given(field: msgspec.Raw) -> bool:
+    return bytes(field) not in (b"", b"null")
 
 
 def _decode(data: bytes, kind: type[Any], name: str) -> Any:

@@ -1,56 +1,41 @@
-"""The front door of images."""
+"""The front door of images: one method an operation of the Engine API, in domain terms. The work is in the modules it imports."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
-from typing import Any
+import asyncio
+import logging
+import platform as machine
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from pathlib import Path
 
-from sampan.images.model import Image, Platform
+from sampan import __version__
+from sampan.errors import InvalidParameter, NotFound
+from sampan.images import hello, listing, platforms, references, saving
+from sampan.images.digests import digest
+from sampan.images.holdings import Holdings
+from sampan.images.importing import Importer
+from sampan.images.listing import HistoryRow, ImageSummary
+from sampan.images.loading import Loader, chunks
+from sampan.images.model import Image, Platform, RunConfig
+from sampan.images.progress import LayerProgress, Progress, message
+from sampan.images.pulling import Puller
+from sampan.images.references import Reference
+from sampan.images.remote.auth import RegistryAuth
+from sampan.images.remote.client import Remote
+from sampan.images.remote.hosts import Hosts
+from sampan.images.removal import Deleted, Removal
+from sampan.images.snapshots import Snapshots
+from sampan.store import Database, EventLog
 
-Progress = Callable[[dict[str, Any]], None]
-"""Receives Docker's JSON progress messages: {"status", "id", "progressDetail": {"current", "total"}}. Called on the event loop."""
+__all__ = ["Deleted", "HistoryRow", "ImageSummary", "Images", "Progress", "RegistryAuth"]
 
+log = logging.getLogger(__name__)
 
-@dataclass(frozen=True, slots=True)
-class RegistryAuth:
-    """Decoded `X-Registry-Auth`."""
-
-    username: str = ""
-    password: str = ""
-    server_address: str = ""
-    identity_token: str = ""
-    registry_token: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ImageSummary:
-    """One row of `GET /images/json`."""
-
-    image: Image
-    parent_id: str = ""
-    created: int = 0
-    """Seconds since the epoch."""
-    shared_size: int = -1
-    containers: int = -1
-
-
-@dataclass(frozen=True, slots=True)
-class Deleted:
-    """One line of `DELETE /images/{name}`: exactly one of the two is set."""
-
-    untagged: str = ""
-    deleted: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class HistoryRow:
-    id: str
-    created: int
-    created_by: str
-    tags: list[str] = field(default_factory=list)
-    size: int = 0
-    comment: str = ""
+_Rows = list[ImageSummary]
+_Steps = list[HistoryRow]
+_Gone = list[Deleted]
+_Texts = list[str]
 
 
 class Images:
@@ -59,34 +44,251 @@ class Images:
 
     users: Callable[[str], list[tuple[str, bool]]] = staticmethod(lambda image_id: [])
 
+    def __init__(
+        self,
+        data_root: Path,
+        database: Database,
+        events: EventLog,
+        snapshots: Snapshots,
+        insecure_registries: Sequence[str] = (),
+        mirrors: Sequence[str] = (),
+    ) -> None:
+        """Opens the room and puts right what a crash left: half-made files go, orphans are collected."""
+        self._events = events
+        self.holdings = Holdings(data_root, database, snapshots)
+        self._catalog = self.holdings.catalog
+        self.hosts = Hosts(insecure_registries, mirrors)
+        agent = f"sampan/{__version__} os/linux arch/{platforms.host().architecture} kernel/{machine.release()}"
+        self.remote = Remote(self.hosts, agent)
+        self._puller: Puller | None = None
+        self._loader = Loader(self.holdings)
+        self._importer = Importer(self.holdings)
+        self._syncing: asyncio.Future[None] | None = None
+        self.reconcile()
+
+    def reconcile(self) -> None:
+        """After a crash; also safe at any other time. Blocks for as long as there is something to put right."""
+        self.holdings.reconcile()
+
+    async def close(self) -> None:
+        """Waits for what is being written to reach the disk."""
+        await self.remote.close()
+        if self._syncing is not None:
+            await asyncio.gather(self._syncing, return_exceptions=True)
+        await asyncio.to_thread(self.holdings.close)
+
+    # -- looking -----------------------------------------------------------------------------------
     def resolve(self, ref: str, platform: Platform | None = None) -> Image:
         """By reference, digest, id or unique id prefix. Raises `NotFound("No such image: …:latest")` as Docker words it."""
-        raise NotImplementedError
+        id = self._catalog.find(ref)
+        if platform is not None:
+            self._catalog.require_platform(ref, id, platform)
+        return self._catalog.image(id)
 
     def list(
-        self, all: bool = False, filters: dict[str, list[str]] | None = None, shared_size: bool = False
-    ) -> list[ImageSummary]:
-        raise NotImplementedError
+        self, all: bool = False, filters: Mapping[str, Sequence[str]] | None = None, shared_size: bool = False
+    ) -> _Rows:
+        """Newest first; from memory, so cheap enough for the event loop with hundreds of images."""
+        shared = listing.shared_size(self._catalog) if shared_size else None
+        return listing.rows(self._catalog, all, filters or {}, shared)
 
-    def history(self, ref: str) -> list[HistoryRow]:
-        raise NotImplementedError
+    def history(self, ref: str) -> _Steps:
+        return listing.history(self._catalog, self.holdings.snapshots, self._catalog.find(ref))
 
+    def last_tagged(self, id: str) -> int:
+        """`Metadata.LastTagTime`, nanoseconds since the epoch; 0 for never."""
+        record = self._catalog.images.get(id)
+        return record.tagged if record is not None else 0
+
+    def parent(self, id: str) -> str:
+        """The image this one was committed or built on here; "" when there is none."""
+        record = self._catalog.images.get(id)
+        return record.parent if record is not None else ""
+
+    def layers_size(self) -> int:
+        """Bytes of all layers, each once: `system df`'s LayersSize."""
+        sizes = {
+            link: size
+            for id, record in self._catalog.images.items()
+            for link, size in zip(self._catalog.chain(id), record.layer_sizes, strict=False)
+        }
+        return sum(sizes.values())
+
+    # -- changing ----------------------------------------------------------------------------------
     def tag(self, ref: str, repository: str, tag: str) -> None:
-        raise NotImplementedError
+        """`repository` may carry the tag itself when `tag` is empty."""
+        id = self._catalog.find(ref)
+        name = references.parse(repository)
+        if name.digest:
+            raise InvalidParameter("refusing to create a tag with a digest reference")
+        name = name.with_tag(tag) if tag else name.tagged()
+        if is_ambiguous(name):
+            raise InvalidParameter("refusing to create an ambiguous tag using digest algorithm as name")
+        self._catalog.name(name, id, self._target(ref, id), time.time_ns())
+        self._announce("tag", id, name.familiar)
 
-    def delete(self, ref: str, force: bool = False, prune: bool = True) -> list[Deleted]:
-        raise NotImplementedError
+    def _target(self, ref: str, id: str) -> str:
+        """What the new name stands for: the same manifest or index the old one stood for."""
+        if not self._catalog.is_id(ref, id):
+            known = self._catalog.references.get(references.parse(ref).key())
+            if known is not None:
+                return known.target
+        return self._catalog.images[id].manifest
 
+    def delete(self, ref: str, force: bool = False, prune: bool = True) -> _Gone:
+        """Blocks while layers are removed: call it in a thread."""
+        labels: dict[str, dict[str, str]] = {}
+        if ref:
+            id = self._catalog.find(ref)
+            labels[id] = self._labels(id)
+
+        def announce(action: str, id: str) -> None:
+            attributes = labels.get(id) or self._labels(id)
+            self._events.publish("image", action, id, {**attributes, "name": id})
+
+        return Removal(self.holdings, self.users, announce).run(ref, force, prune)
+
+    def _labels(self, id: str) -> dict[str, str]:
+        return dict(self._catalog.config(id).config.labels or {}) if id in self._catalog.images else {}
+
+    def _announce(self, action: str, id: str, name: str = "") -> None:
+        self._events.publish("image", action, id, {**self._labels(id), "name": name or id})
+
+    # -- registries --------------------------------------------------------------------------------
     async def pull(
         self, reference: str, platform: Platform | None, auth: RegistryAuth | None, progress: Progress
     ) -> None:
-        """`reference` has a tag or digest. Progress as Docker draws it."""
-        raise NotImplementedError
+        """`reference` has a tag or digest; with neither, every tag of the repository is pulled. Progress as Docker draws it."""
+        parsed = references.parse(reference)
+        if parsed.name == hello.REFERENCE.name and parsed.tagged() == hello.REFERENCE:
+            await self._pull_hello(platform, progress)
+        elif parsed.name_only:
+            for tag in await self.remote.repository(parsed, auth).tags():
+                await self._pull(parsed.with_tag(tag), platform, auth, progress)
+        else:
+            await self._pull(parsed, platform, auth, progress)
+        self._sync_later()
 
-    async def load(self, archive: AsyncIterator[bytes], progress: Progress, quiet: bool = False) -> list[str]:
-        """docker-archive or OCI layout, plain, gzip or zstd. Returns what was loaded, as `Loaded image: …` names it."""
-        raise NotImplementedError
+    async def _pull(
+        self, reference: Reference, platform: Platform | None, auth: RegistryAuth | None, progress: Progress
+    ) -> None:
+        if self._puller is None:
+            self._puller = Puller(self.holdings, self.remote)
+        id = await self._puller.pull(reference, platform, auth, progress)
+        attributes = {**self._labels(id), "name": reference.familiar_name}
+        self._events.publish("image", "pull", reference.familiar, attributes)
+        if platform is not None:
+            try:
+                self._catalog.require_platform(reference.familiar, id, platform)
+            except NotFound as error:
+                progress(message(f"WARNING: {error.message}"))
 
-    def save(self, refs: list[str], platform: Platform | None = None) -> AsyncIterator[bytes]:
-        """One tar that is both a docker-archive and an OCI layout, as dockerd 25+ writes it."""
-        raise NotImplementedError
+    async def _pull_hello(self, platform: Platform | None, progress: Progress) -> None:
+        """The image that ships inside the package: the flow of a pull, without a registry."""
+        index, _ = hello.build()
+        known = self._catalog.references.get(hello.REFERENCE.key())
+        progress(message(f"Pulling from {hello.NAME}", hello.REFERENCE.tag))
+        before = known.image if known is not None else ""
+        data = hello.archive(hello.layout(platform or platforms.host()))
+
+        async def archive() -> AsyncIterator[bytes]:
+            for chunk in chunks(data):
+                yield chunk
+
+        loaded = await self._loader.load(archive(), lambda _: None, True, platform)
+        id = loaded[0][0]
+        line = LayerProgress(progress, self._catalog.images[id].layers[0])
+        line.step("Pull complete" if before != id else "Already exists")
+        target = digest(index)
+        self._catalog.name(hello.REFERENCE._replace(tag="", digest=target), id, target, time.time_ns())
+        progress(message(f"Digest: {target}"))
+        outcome = "Downloaded newer image for" if before != id else "Image is up to date for"
+        progress(message(f"Status: {outcome} {hello.REFERENCE.familiar}"))
+        attributes = {**self._labels(id), "name": hello.NAME}
+        self._events.publish("image", "pull", hello.REFERENCE.familiar, attributes)
+
+    # -- archives ----------------------------------------------------------------------------------
+    async def load(
+        self,
+        archive: AsyncIterator[bytes],
+        progress: Progress,
+        quiet: bool = False,
+        platform: Platform | None = None,
+    ) -> _Texts:
+        """docker-archive or OCI layout, plain, gzip or zstd. Tells `Loaded image: …` through `progress`, and returns those names or ids."""
+        told: list[str] = []
+        for id, names in await self._loader.load(archive, progress, quiet, platform):
+            for name in names:
+                progress({"stream": f"Loaded image: {name}\n"})
+            if not names:
+                progress({"stream": f"Loaded image ID: {id}\n"})
+            told += names or [id]
+            self._announce("load", id)
+        self._sync_later()
+        return told
+
+    def save(self, refs: _Texts, platform: Platform | None = None) -> AsyncIterator[bytes]:
+        """One tar that is both a docker-archive and an OCI layout. Unknown names raise here, before the first byte."""
+        chosen = saving.choose(self._catalog, refs, platform)
+        for image in chosen:
+            self._announce("save", image.id)
+        return saving.archive(self.holdings, chosen)
+
+    # -- making ------------------------------------------------------------------------------------
+    async def import_archive(
+        self,
+        archive: AsyncIterator[bytes],
+        reference: str = "",
+        config: RunConfig | None = None,
+        comment: str = "",
+        platform: Platform | None = None,
+    ) -> str:
+        """`POST /images/create?fromSrc=-`: a root file system as an image. Returns its id."""
+        name = references.parse(reference).tagged() if reference else None
+        comment = comment or "Imported from -"
+        id = await self._importer.import_archive(archive, name, config or RunConfig(), comment, platform)
+        self._announce("import", id)
+        if name is not None:
+            self._announce("tag", id, name.familiar)
+        self._sync_later()
+        return id
+
+    async def commit(
+        self,
+        base: str | None,
+        snapshot: str,
+        config: RunConfig,
+        *,
+        reference: str = "",
+        author: str = "",
+        comment: str = "",
+        created_by: str = "",
+        empty: bool = False,
+    ) -> str:
+        """A container's snapshot on top of image `base` (an id) as a new image. Returns its id. The caller announces `commit`."""
+        name = references.parse(reference).tagged() if reference else None
+        id = await self._importer.commit(
+            base,
+            snapshot,
+            config,
+            reference=name,
+            author=author,
+            comment=comment,
+            created_by=created_by,
+            empty=empty,
+        )
+        if name is not None:
+            self._announce("tag", id, name.familiar)
+        self._sync_later()
+        return id
+
+    # -- the disk ----------------------------------------------------------------------------------
+    def _sync_later(self) -> None:
+        """Writes new layers out behind the caller's back; until that is done a power cut makes them be unpacked again."""
+        if self._syncing is None or self._syncing.done():
+            self._syncing = asyncio.get_running_loop().run_in_executor(None, self.holdings.snapshots.sync)
+
+
+def is_ambiguous(name: Reference) -> bool:
+    """`sha256:abc` would look like a digest."""
+    return name.familiar_name in ("sha256", "sha384", "sha512")

@@ -1,0 +1,178 @@
+"""What this machine holds of images, and what must stay: content, layers, catalogue, leases, collection.
+
+A *lease* keeps blobs and layers that an operation under way needs although no image names them yet. Collection removes what no image,
+no container's snapshot, no lease and no keeper names. Order of a deletion: first the catalogue forgets, then bytes go; a crash in between
+leaves rubbish that the next start sweeps, never an image without its layers.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+from sampan.errors import SampanError
+from sampan.images import layers
+from sampan.images.catalog import Catalog, ImageRecord
+from sampan.images.content import CHUNK, ContentStore
+from sampan.images.snapshots import Snapshots
+from sampan.store import Database
+
+log = logging.getLogger(__name__)
+
+
+class Lease:
+    """Digests and chainIDs one operation needs. Thread-safe."""
+
+    def __init__(self, held: Counter[str], lock: threading.RLock) -> None:
+        self._held, self._lock = held, lock
+        self.digests: list[str] = []
+
+    def hold(self, *digests: str) -> None:
+        """From now on, what exists under these stays."""
+        with self._lock:
+            self._held.update(digests)
+            self.digests += digests
+
+    def release(self) -> None:
+        with self._lock:
+            self._held.subtract(self.digests)
+            for digest in self.digests:
+                if self._held[digest] <= 0:
+                    del self._held[digest]
+            self.digests = []
+
+
+class Holdings:
+    """See the module. `workers` are the threads that unpack: each has its own umask."""
+
+    def __init__(self, data_root: Path, database: Database, snapshots: Snapshots) -> None:
+        self.content = ContentStore(data_root)
+        self.snapshots = snapshots
+        self.catalog = Catalog(database, self.content)
+        self.keepers: list[Callable[[], Iterable[str]]] = []
+        """Others that store blobs here (the built-in registry): each says which digests it needs."""
+        self.workers = ThreadPoolExecutor(4, "sampan-layer", initializer=layers.own_umask)
+        self._held: Counter[str] = Counter()
+        self._lock = threading.RLock()
+
+    @contextmanager
+    def lease(self) -> Iterator[Lease]:
+        """What it held and nothing names at the end is collected: an operation that failed leaves nothing."""
+        lease = Lease(self._held, self._lock)
+        try:
+            yield lease
+        finally:
+            digests = set(lease.digests)
+            lease.release()
+            self.collect(digests, digests)
+
+    def collect(self, blobs: Iterable[str], chains: Iterable[str]) -> list[str]:
+        """Removes those of the given blobs and layers that nothing needs; returns the chainIDs removed, in the order given."""
+        with self._lock:
+            blobs, chains = list(blobs), list(chains)
+            needed = self.catalog.named_blobs() | set(self._held)
+            for keeper in self.keepers:
+                needed |= set(keeper())
+            for digest in blobs:
+                if digest not in needed:
+                    self.content.delete(digest)
+            layers_here = [chain for chain in chains if self.snapshots.has_layer(chain)]
+            if not layers_here:
+                return []
+            needed = self.catalog.named_layers() | set(self._held) | self._active_layers()
+            removed = [chain for chain in layers_here if chain not in needed]
+            for chain in removed:
+                self.snapshots.remove_layer(chain)
+            return removed
+
+    def _active_layers(self) -> set[str]:
+        """Layers below containers' snapshots: they outlive an image that was deleted by force."""
+        needed: set[str] = set()
+        for parent in self.snapshots.parents():
+            needed.update(f"sha256:{path.parent.name}" for path in self.snapshots.lowers(parent))
+        return needed
+
+    def sweep(self) -> list[str]:
+        """Collects everything unneeded, whoever left it."""
+        return self.collect(self.content.digests(), self.snapshots.layers())
+
+    def reconcile(self) -> None:
+        """After a crash: half-made things go, doubtful layers are made again from their blobs, orphans are collected."""
+        self.content.clean()
+        for chain in self.snapshots.clean():
+            log.warning("layer %s may be incomplete after a power failure: unpacking it again", chain)
+        for id in list(self.catalog.images):
+            try:
+                self.complete(id)
+            except (SampanError, OSError) as error:
+                log.error("image %s is damaged and was removed: %s", id, error)
+                self.catalog.remove(id)
+        for name, record in list(self.catalog.references.items()):
+            if record.image not in self.catalog.images:
+                log.error("reference %s names an image that is gone", name)
+                from sampan.images import references
+
+                self.catalog.unname(references.parse(name))
+        try:
+            self.sweep()
+        except (SampanError, OSError) as error:
+            log.error("collecting unused image data failed: %s", error)
+
+    def complete(self, id: str) -> None:
+        """Makes sure that an image's layers are there, unpacking what is missing. Raises when a blob is missing too."""
+        record = self.catalog.images[id]
+        chain = self.catalog.chain(id)
+        if len(record.layers) != len(chain):
+            raise SampanError("its layers do not fit its config")
+        parent: str | None = None
+        for digest, diff_id, link in zip(record.layers, self.catalog.config(id).rootfs.diff_ids, chain, strict=True):
+            if not self.snapshots.has_layer(link):
+                self.workers.submit(self.unpack, digest, diff_id, link, parent).result()
+            parent = link
+
+    def unpack(
+        self, digest: str, diff_id: str, chain_id: str, parent: str | None, seen: Callable[[int], None] = lambda n: None
+    ) -> None:
+        """Unpacks a blob that is here. `seen` hears how many of its bytes were read. Blocks; for `workers`."""
+        if self.snapshots.has_layer(chain_id):
+            return
+        with self.snapshots.new_layer() as new:
+            applied = layers.apply(self.read(digest, seen), new.diff)
+            check_diff_id(digest, diff_id, applied.diff_id)
+            new.commit(chain_id, parent, applied.size)
+
+    def read(self, digest: str, seen: Callable[[int], None] = lambda n: None) -> Iterator[bytes]:
+        """A blob in chunks."""
+        import os
+
+        descriptor = self.content.open(digest)
+        done = 0
+        try:
+            while chunk := os.read(descriptor, CHUNK):
+                done += len(chunk)
+                seen(done)
+                yield chunk
+        finally:
+            os.close(descriptor)
+
+    def record(self, manifest: str, blobs: list[str], chain: list[str], extra: Iterable[str] = ()) -> ImageRecord:
+        """The record of an image whose layers are all here."""
+        return ImageRecord(
+            manifest=manifest,
+            layers=blobs,
+            layer_sizes=[self.snapshots.layer_size(link) for link in chain],
+            extra=list(extra),
+        )
+
+    def close(self) -> None:
+        self.workers.shutdown(wait=True, cancel_futures=True)
+
+
+def check_diff_id(digest: str, expected: str, found: str) -> None:
+    if found != expected:
+        raise SampanError(f"layer {digest} does not match its config: diffID is {found}, expected {expected}")

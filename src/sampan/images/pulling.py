@@ -1,0 +1,150 @@
+"""`pull`: from a reference to an image that is whole here. Messages, statuses and their order are dockerd's."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from sampan.errors import InvalidParameter, SampanError
+from sampan.images import manifests, platforms
+from sampan.images.digests import chain_ids
+from sampan.images.fetching import Fetcher, Wanted
+from sampan.images.holdings import Holdings, Lease
+from sampan.images.manifests import Index, Manifest
+from sampan.images.model import ImageConfig, Platform
+from sampan.images.progress import LayerProgress, Progress, message
+from sampan.images.references import Reference
+from sampan.images.remote import RegistryAuth, Remote, RemoteManifest, Repository
+
+_NESTING = 3
+"""How many indexes may stand above a manifest; real ones have one."""
+
+
+class Puller:
+    """Pulls for the daemon. Lives on the event loop."""
+
+    def __init__(self, holdings: Holdings, remote: Remote) -> None:
+        self._holdings = holdings
+        self._remote = remote
+        self._fetcher = Fetcher(holdings)
+
+    async def pull(
+        self, reference: Reference, platform: Platform | None, auth: RegistryAuth | None, progress: Progress
+    ) -> str:
+        """Returns the image's id. `reference` has a tag or a digest."""
+        repository = self._remote.repository(reference, auth)
+        version = reference.digest or reference.tag
+        with self._holdings.lease() as lease:
+            top = await self._top(repository, reference, version)
+            label = reference.tag or reference.digest
+            progress(message(f"Pulling from {reference.path}", label))
+            lease.hold(top.digest)
+            self._holdings.content.put(top.data, top.digest)
+            chosen, manifest = await self._select(repository, top, platform or platforms.host(), lease)
+            id, config = await self._config(repository, manifest, chosen, lease)
+            await self._layers(repository, manifest, config, lease, progress)
+            changed = self._publish(reference, id, manifest, config, chosen.digest, top.digest)
+        progress(message(f"Digest: {top.digest}"))
+        outcome = "Downloaded newer image for" if changed else "Image is up to date for"
+        progress(message(f"Status: {outcome} {reference.familiar}"))
+        return id
+
+    async def _top(self, repository: Repository, reference: Reference, version: str) -> RemoteManifest:
+        """What the name stands for: from here when the registry says it is unchanged (a HEAD costs no rate limit)."""
+        known = self._holdings.catalog.references.get(reference.key())
+        if known is not None and self._holdings.content.exists(known.target):
+            digest = reference.digest or await repository.manifest_digest(version)
+            if digest == known.target:
+                data = await asyncio.to_thread(self._holdings.content.read, digest)
+                return RemoteManifest(data, digest, "")
+        return await repository.manifest(version)
+
+    async def _select(
+        self, repository: Repository, top: RemoteManifest, wanted: Platform, lease: Lease
+    ) -> tuple[RemoteManifest, Manifest]:
+        """The manifest for a platform, through at most a few indexes."""
+        current = top
+        for _ in range(_NESTING):
+            decoded = manifests.decode(current.data, current.media_type, f"manifest {current.digest}")
+            if isinstance(decoded, Manifest):
+                return current, decoded
+            current = await self._child(repository, decoded, wanted, lease)
+        raise InvalidParameter(f"manifest {top.digest}: indexes are nested too deeply")
+
+    async def _child(self, repository: Repository, index: Index, wanted: Platform, lease: Lease) -> RemoteManifest:
+        entry = manifests.select(index, wanted)
+        lease.hold(entry.digest)
+        if self._holdings.content.exists(entry.digest):
+            data = await asyncio.to_thread(self._holdings.content.read, entry.digest)
+            return RemoteManifest(data, entry.digest, entry.media_type)
+        child = await repository.manifest(entry.digest)
+        if len(child.data) != entry.size:
+            raise SampanError(f"manifest {entry.digest} has {len(child.data)} bytes, its index promises {entry.size}")
+        await asyncio.to_thread(self._holdings.content.put, child.data, entry.digest)
+        return RemoteManifest(child.data, entry.digest, child.media_type)
+
+    async def _config(
+        self, repository: Repository, manifest: Manifest, chosen: RemoteManifest, lease: Lease
+    ) -> tuple[str, ImageConfig]:
+        name = f"manifest {chosen.digest}"
+        layers = manifests.image_layers(manifest, name)
+        id = manifest.config.digest
+        lease.hold(id)
+        if self._holdings.content.exists(id):
+            data = await asyncio.to_thread(self._holdings.content.read, id)
+        else:
+            data = await repository.small_blob(manifest.config, manifests.CONFIG_LIMIT)
+        config = manifests.decode_config(data, f"config {id}")
+        if config.os and config.os != "linux":
+            raise InvalidParameter(f'image operating system "{config.os}" cannot be used on this platform')
+        if len(config.rootfs.diff_ids) != len(layers):
+            raise InvalidParameter(
+                f"{name}: {len(layers)} layers do not fit the {len(config.rootfs.diff_ids)} diffIDs of config {id}"
+            )
+        await asyncio.to_thread(self._holdings.content.put, data, id)
+        return id, config
+
+    async def _layers(
+        self, repository: Repository, manifest: Manifest, config: ImageConfig, lease: Lease, progress: Progress
+    ) -> None:
+        """All layers at once (the fetcher bounds it). Each is a directory of its own, so none waits for the one below."""
+        chain = chain_ids(config.rootfs.diff_ids)
+        lease.hold(*chain, *(layer.digest for layer in manifest.layers))
+        missing: list[tuple[Wanted, LayerProgress]] = []
+        for position, descriptor in enumerate(manifest.layers):
+            line = LayerProgress(progress, descriptor.digest)
+            if self._holdings.snapshots.has_layer(chain[position]) and self._holdings.content.exists(descriptor.digest):
+                line.step("Already exists")
+                continue
+            line.step("Pulling fs layer")
+            parent = chain[position - 1] if position else None
+            missing.append((Wanted(descriptor, config.rootfs.diff_ids[position], chain[position], parent), line))
+        for _, line in missing[3:]:
+            line.step("Waiting")
+        try:
+            async with asyncio.TaskGroup() as group:
+                for wanted, line in missing:
+                    group.create_task(self._fetcher.layer(repository, wanted, line))
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+
+    def _publish(
+        self, reference: Reference, id: str, manifest: Manifest, config: ImageConfig, manifest_digest: str, target: str
+    ) -> bool:
+        """Writes the image down under its tag and its digest; True when the name is new or moved."""
+        catalog = self._holdings.catalog
+        by_digest = reference._replace(tag="", digest=target)
+        name = reference if reference.digest else reference.tagged()
+        known = catalog.references.get(name.key())
+        changed = known is None or known.image != id
+        before = known.image if known is not None else ""
+        record = self._holdings.record(
+            manifest_digest, [layer.digest for layer in manifest.layers], chain_ids(config.rootfs.diff_ids)
+        )
+        if changed and not reference.digest:
+            record.tagged = time.time_ns()
+        names = [(by_digest, target)] if reference.digest else [(name, target), (by_digest, target)]
+        catalog.put(id, record, names)
+        if before and before != id and known is not None and known.target != target:
+            self._holdings.collect([known.target], [])
+        return changed

@@ -1,0 +1,137 @@
+"""Where a registry is asked: mirrors first, then the registry itself; https, and http only where that is allowed.
+
+Rules as Docker's: loopback addresses and `localhost` are insecure by default, `insecure-registries` lists hosts (`name[:port]`) and
+networks (CIDR). An insecure registry is tried with https (certificate not checked) and then with plain http.
+Certificates: `<certs.d>/<host:port>/*.crt` (authorities), `*.cert` with `*.key` (client).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sampan.errors import InvalidParameter, SampanError
+from sampan.images.references import DEFAULT_DOMAIN
+
+HUB = "registry-1.docker.io"
+CERTS = (Path("/etc/sampan/certs.d"), Path("/etc/docker/certs.d"))
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One place to ask. `base` has no trailing slash: `https://registry-1.docker.io`."""
+
+    base: str
+    insecure: bool = False
+    mirror: bool = False
+
+    @property
+    def host(self) -> str:
+        """host[:port]."""
+        return self.base.partition("://")[2].partition("/")[0]
+
+    @property
+    def tls(self) -> bool:
+        return self.base.startswith("https:")
+
+
+class Hosts:
+    """The daemon's registry configuration."""
+
+    def __init__(
+        self, insecure: Sequence[str] = (), mirrors: Sequence[str] = (), certificates: Sequence[Path] = CERTS
+    ) -> None:
+        self._networks = [ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128")]
+        self._names = {"localhost"}
+        self._certificates = certificates
+        self._contexts: dict[tuple[str, bool], ssl.SSLContext] = {}
+        for entry in insecure:
+            entry = entry.removeprefix("http://").removeprefix("https://").rstrip("/")
+            try:
+                self._networks.append(ipaddress.ip_network(entry, strict=False))
+            except ValueError:
+                self._names.add(entry.lower())
+        self._mirrors = [_mirror(url) for url in mirrors]
+
+    @property
+    def mirrors(self) -> list[str]:
+        """As `docker info` lists them, with a trailing slash."""
+        return [f"{mirror}/" for mirror in self._mirrors]
+
+    @property
+    def insecure(self) -> tuple[list[str], list[str]]:
+        """(CIDRs, host names), for `docker info`."""
+        return [str(network) for network in self._networks], sorted(self._names - {"localhost"})
+
+    def is_insecure(self, host: str) -> bool:
+        name = _without_port(host).lower()
+        if host.lower() in self._names or name in self._names:
+            return True
+        try:
+            address = ipaddress.ip_address(name)
+        except ValueError:
+            return False
+        return any(address in network for network in self._networks if network.version == address.version)
+
+    def endpoints(self, domain: str, *, pull: bool = True) -> list[Endpoint]:
+        """In the order to try. Mirrors serve Docker Hub only, and only pulls, as in Docker."""
+        found: list[Endpoint] = []
+        if domain == DEFAULT_DOMAIN and pull:
+            for mirror in self._mirrors:
+                host = mirror.partition("://")[2].partition("/")[0]
+                found.append(Endpoint(mirror, insecure=self.is_insecure(host), mirror=True))
+        host = HUB if domain == DEFAULT_DOMAIN else domain
+        insecure = self.is_insecure(host)
+        found.append(Endpoint(f"https://{host}", insecure))
+        if insecure:
+            found.append(Endpoint(f"http://{host}", insecure))
+        return found
+
+    def context(self, endpoint: Endpoint) -> ssl.SSLContext:
+        """TLS for an endpoint, made once for each host."""
+        key = (endpoint.host, endpoint.insecure)
+        if key not in self._contexts:
+            self._contexts[key] = self._make_context(endpoint)
+        return self._contexts[key]
+
+    def _make_context(self, endpoint: Endpoint) -> ssl.SSLContext:
+        context = ssl.create_default_context()
+        if endpoint.insecure:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        for root in self._certificates:
+            directory = root / endpoint.host
+            if directory.is_dir():
+                _load_certificates(context, directory)
+                break
+        return context
+
+
+def _load_certificates(context: ssl.SSLContext, directory: Path) -> None:
+    for path in sorted(directory.iterdir()):
+        try:
+            if path.suffix == ".crt":
+                context.load_verify_locations(cafile=str(path))
+            elif path.suffix == ".cert":
+                key = path.with_suffix(".key")
+                if not key.exists():
+                    raise SampanError(f"missing key {key.name} for client certificate {path.name}")
+                context.load_cert_chain(str(path), str(key))
+        except (ssl.SSLError, OSError) as error:
+            raise SampanError(f"cannot use the certificate {path}: {error}") from None
+
+
+def _mirror(url: str) -> str:
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme not in ("http", "https") or not rest or "?" in rest or "#" in rest or "@" in rest:
+        raise InvalidParameter(f'invalid mirror: "{url}" is not a valid URI of the form https://host[:port]')
+    return f"{scheme}://{rest.rstrip('/')}"
+
+
+def _without_port(host: str) -> str:
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.partition(":")[0]
