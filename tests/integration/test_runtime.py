@@ -19,6 +19,7 @@ from sampan.containers.model import Config, Container, ExecConfig, HostConfig
 from sampan.errors import Conflict, InvalidParameter, SampanError
 from sampan.linux import mounts, namespaces, pidfd
 from sampan.runtime import Attachment, Bundle, Exit, Runtime, StartFailed, cgroups, shm
+from sampan.runtime.binaries import find
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="containers need root")
 
@@ -45,9 +46,16 @@ def rootfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     yield root
 
 
+@pytest.fixture(params=["crun", "runc"])
+def default(request: pytest.FixtureRequest) -> str:
+    if find(request.param) is None:
+        pytest.skip(f"{request.param} is not installed")
+    return str(request.param)
+
+
 @pytest.fixture
-async def runtime(tmp_path: Path) -> AsyncIterator[Runtime]:
-    made = Runtime(tmp_path / "exec", {}, "crun")
+async def runtime(tmp_path: Path, default: str) -> AsyncIterator[Runtime]:
+    made = Runtime(tmp_path / "exec", {}, default)
     yield made
     await made.close()
     for tree in dict.fromkeys(cgroups.trees().values()):
@@ -231,6 +239,7 @@ async def test_a_terminal_is_resized(box: Box) -> None:
     out, _ = await read_all(stream)
     assert b"50 132" in out
     await box.exit()
+    await box.delete()
     with pytest.raises(Conflict):
         await box.runtime.resize(box.bundle, 1, 1)
 
@@ -265,6 +274,8 @@ async def test_exec_runs_beside_and_reports_its_own_code(box: Box) -> None:
     assert await box.exec("sh", "-c", "echo $A$B$C", env=["B", "C=3"]) == (0, b"13\n")
     assert await box.exec("id", user="ann") == (0, b"uid=1000 gid=100 groups=10,100\n")
     assert await box.exec("pwd", working_dir="/etc") == (0, b"/etc\n")
+    code, out = await box.exec("grep", "-E", "Seccomp:|CapEff|CapInh", "/proc/self/status")
+    assert out.split()[1::2] == [b"0" * 16, b"00000000a80425fb", b"2"]
     code, out = await box.exec("stty", "size", tty=True, console_size=[12, 34])
     assert (code, out) == (0, b"12 34\r\n")
     with pytest.raises(StartFailed) as failure:
@@ -335,7 +346,7 @@ async def test_another_daemon_takes_over(box: Box, tmp_path: Path) -> None:
     known = box.runtime.alive(box.bundle)
     await box.runtime.close()
 
-    box.runtime = Runtime(tmp_path / "exec", {}, "crun")
+    box.runtime = Runtime(tmp_path / "exec", {}, box.runtime.runtimes.default)
     assert box.runtime.alive(box.bundle) == known
     assert box.runtime.recover_execs(box.bundle) == [exec_id]
     stream = await box.attach()
@@ -358,7 +369,7 @@ async def test_an_exit_while_no_daemon_listens_is_found(box: Box, tmp_path: Path
         if (tmp_path / "exec" / "exits" / box.bundle.id).exists():
             break
         await asyncio.sleep(0.01)
-    box.runtime = Runtime(tmp_path / "exec", {}, "crun")
+    box.runtime = Runtime(tmp_path / "exec", {}, box.runtime.runtimes.default)
     assert box.runtime.alive(box.bundle) is None
     assert (await box.exit()).exit_code == 6
     await box.runtime.close()

@@ -40,8 +40,8 @@ def default_profile(capabilities: frozenset[str], arch: str = "") -> Profile:
     for capability, calls in default.BY_CAPABILITY:
         if capability in capabilities:
             names += calls
-    rules = [_rule(list(dict.fromkeys(names)))]
-    rules.append(_rule(["socket"], (0, default.SOCKET_FAMILIES_BELOW, "SCMP_CMP_LT")))
+    # libseccomp copies all it has for each rule it takes: the many small rules cost least before the big one.
+    rules = [_rule(["socket"], (0, default.SOCKET_FAMILIES_BELOW, "SCMP_CMP_LT"))]
     rules += [_rule(["socket"], (0, family, "SCMP_CMP_EQ")) for family in default.SOCKET_FAMILIES]
     rules += [_rule(["personality"], (0, value, "SCMP_CMP_EQ")) for value in default.PERSONALITIES]
     if "CAP_SYS_ADMIN" not in capabilities:
@@ -49,6 +49,7 @@ def default_profile(capabilities: frozenset[str], arch: str = "") -> Profile:
         index = 1 if arch == "s390x" else 0
         rules.append(_rule(["clone"], (index, default.CLONE_NAMESPACES, "SCMP_CMP_MASKED_EQ")))
         rules.append({"names": ["clone3"], "action": _DENY, "errnoRet": errno.ENOSYS})
+    rules.append(_rule(list(dict.fromkeys(names))))
     return {
         "defaultAction": _DENY,
         "defaultErrnoRet": errno.EPERM,

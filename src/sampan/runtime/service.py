@@ -22,7 +22,7 @@ import msgspec
 
 from sampan.errors import Conflict, SampanError
 from sampan.linux import pidfd
-from sampan.runtime import attachment, cgroups, conmon, exits, failures, terminal
+from sampan.runtime import attachment, cgroups, conmon, exits, failures, seccomp_bpf, terminal
 from sampan.runtime.attachment import Attachment
 from sampan.runtime.binaries import OCIRuntime, Runtimes, find
 from sampan.runtime.bundle import Bundle
@@ -87,14 +87,14 @@ class Runtime:
     ) -> Created:
         """Runs the OCI runtime's create under a new conmon. `stdin_once`: stdin ends with the client that attached to
         it (never with a TTY, as in Docker). On failure nothing stays."""
-        chosen = self.runtimes.get(runtime)
+        chosen = self.runtimes.for_spec(runtime, spec)
         await self._clear(bundle, chosen)
         bundle.path.mkdir(parents=True, exist_ok=True)
-        bundle.spec.write_bytes(msgspec.json.encode(spec))
+        bundle.spec.write_bytes(msgspec.json.encode(await _with_filter(spec, chosen)))
         closes_stdin = stdin and stdin_once and not tty
         command = conmon.Command(
             conmon=self._conmon,
-            runtime=chosen.path,
+            runtime=chosen.command[0],
             runtime_arguments=self._arguments(chosen, bundle.runtime_log),
             id=bundle.id,
             directory=bundle.path,
@@ -109,10 +109,10 @@ class Runtime:
             pid = await started.created()
         except conmon.ConmonFailed as failure:
             reason = failures.last_error(bundle.runtime_log) or failure.reason
-            await self.delete(bundle, runtime)
+            await self.delete(bundle, chosen.name)
             raise failures.create_failed(reason) from None
         except asyncio.CancelledError:
-            await self._abandon(bundle, started, runtime)
+            await self._abandon(bundle, started, chosen.name)
             raise
         finally:
             started.close()
@@ -168,7 +168,7 @@ class Runtime:
         (place / "process.json").write_bytes(msgspec.json.encode(process))
         command = conmon.Command(
             conmon=self._conmon,
-            runtime=chosen.path,
+            runtime=chosen.command[0],
             runtime_arguments=self._arguments(chosen, place / "runtime.log"),
             id=bundle.id,
             directory=place,
@@ -457,7 +457,7 @@ class Runtime:
 
     def _arguments(self, chosen: OCIRuntime, log: Path) -> list[str]:
         root = self._exec_root / "runtimes" / chosen.name
-        return [f"--root={root}", f"--log={log}", "--log-format=json"]
+        return [*chosen.command[1:], f"--root={root}", f"--log={log}", "--log-format=json"]
 
     def _environment(self) -> dict[str, str]:
         """conmon makes a TTY's console socket in TMPDIR: ours, not a directory that everybody shares."""
@@ -476,7 +476,7 @@ class Runtime:
         log.unlink(missing_ok=True)
         try:
             process = await asyncio.create_subprocess_exec(
-                chosen.path,
+                chosen.command[0],
                 *self._arguments(chosen, log),
                 *arguments,
                 stdin=asyncio.subprocess.PIPE,
@@ -485,11 +485,23 @@ class Runtime:
                 env=self._environment(),
             )
         except OSError as error:
-            return f"{chosen.path}: {error.strerror}"
+            return f"{chosen.command[0]}: {error.strerror}"
         _, said = await process.communicate(given)
         if process.returncode == 0:
             return ""
         return failures.last_error(log) or said.decode(errors="replace").strip() or f"exit code {process.returncode}"
+
+
+async def _with_filter(spec: Mapping[str, Any], chosen: OCIRuntime) -> Mapping[str, Any]:
+    """For crun, the compiled seccomp filter beside the profile."""
+    profile = spec.get("linux", {}).get("seccomp")
+    annotations = spec.get("annotations", {})
+    if chosen.kind != "crun" or not profile or seccomp_bpf.ANNOTATION in annotations:
+        return spec
+    compiled = seccomp_bpf.ready(profile)
+    if compiled is None:
+        compiled = await asyncio.to_thread(seccomp_bpf.annotation, profile)
+    return {**spec, "annotations": {**annotations, seccomp_bpf.ANNOTATION: compiled}} if compiled else spec
 
 
 def _log_option(path: Path | None) -> str:
