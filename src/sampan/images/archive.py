@@ -118,7 +118,7 @@ class TarReader:
         while len(parts) < BLOCK:
             if not self._refill():
                 if parts.strip(b"\0"):
-                    raise BadArchive(f"archive/tar: unexpected EOF after entry {self._shown()}")
+                    raise BadArchive(f"unexpected EOF: the archive ends {self._where()}")
                 return b""
             need = BLOCK - len(parts)
             parts += self._buffer[:need]
@@ -128,13 +128,16 @@ class TarReader:
     def _shown(self) -> str:
         return repr(self._name.decode(errors="replace"))
 
+    def _where(self) -> str:
+        return f"after entry {self._shown()}" if self._name else "before its first entry"
+
     def data(self) -> Iterator[memoryview]:
         """What is left of the current entry's bytes, in pieces."""
         while self._left:
             available = len(self._buffer) - self._position
             if not available:
                 if not self._refill():
-                    raise BadArchive(f"archive/tar: unexpected EOF in the data of entry {self._shown()}")
+                    raise BadArchive(f"unexpected EOF: the archive ends in entry {self._shown()}")
                 continue
             take = self._left if self._left < available else available
             piece = memoryview(self._buffer)[self._position : self._position + take]
@@ -163,7 +166,7 @@ class TarReader:
             if not self._refill():
                 if left < BLOCK:  # only padding is missing: writers that omit it exist
                     return
-                raise BadArchive(f"archive/tar: unexpected EOF in the data of entry {self._shown()}")
+                raise BadArchive(f"unexpected EOF: the archive ends in entry {self._shown()}")
 
     def _special(self, size: int, what: str) -> bytes:
         if size > SPECIAL_LIMIT:
@@ -194,7 +197,7 @@ class TarReader:
                 following = self._block()
                 if not following or following == _ZERO:
                     return
-                raise BadArchive(f"archive/tar: invalid tar header after entry {self._shown()}: lone zero block")
+                raise BadArchive(f"archive/tar: invalid tar header {self._where()}: lone zero block")
             fields = _HEADER.unpack(block)
             self._checksum(block, fields[6])
             kind = fields[7]
@@ -240,7 +243,7 @@ class TarReader:
             return
         if sum(byte - 256 if byte > 127 else byte for byte in blanked) == stored:  # ancient tars sum signed bytes
             return
-        raise BadArchive(f"archive/tar: invalid tar header: bad checksum after entry {self._shown()}")
+        raise BadArchive(f"archive/tar: invalid tar header: bad checksum {self._where()}")
 
     def _entry(self, fields: tuple[bytes, ...]) -> Entry:
         entry = Entry()
@@ -309,10 +312,10 @@ class TarReader:
             if length < 5 or end > len(data) or data[end - 1 : end] != b"\n":
                 if not data[position:].strip(b"\0"):
                     break
-                raise BadArchive(f"archive/tar: invalid PAX record after entry {self._shown()}")
+                raise BadArchive(f"archive/tar: invalid PAX record {self._where()}")
             key, equals, value = data[space + 1 : end - 1].partition(b"=")
             if not equals or not key or b"\0" in key:
-                raise BadArchive(f"archive/tar: invalid PAX record after entry {self._shown()}")
+                raise BadArchive(f"archive/tar: invalid PAX record {self._where()}")
             if key in (b"GNU.sparse.offset", b"GNU.sparse.numbytes"):
                 pairs.append(value)
             if key.startswith(b"GNU.sparse"):

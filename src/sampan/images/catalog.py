@@ -2,7 +2,7 @@
 
 An *image record* says what makes up one image (blobs, layers, sizes); its id is the digest of its config. A *reference record* maps a
 canonical name with a tag or a digest to an image id and to the manifest or index that was pulled under that name.
-Thread-safe: `delete` runs in a thread while the event loop lists.
+Thread-safe: `delete` runs in a thread while the event loop lists, so the dictionaries are replaced, never changed.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ class Catalog:
                 record.parent = record.parent or known.parent
                 record.tagged = record.tagged or known.tagged
             self._images.put(id, record)
-            self.images[id] = record
+            self.images = {**self.images, id: record}
             for reference, target in names:
                 self._put_reference(reference, ReferenceRecord(id, target))
             self._index()
@@ -164,7 +164,7 @@ class Catalog:
     def _put_reference(self, reference: Reference, record: ReferenceRecord) -> None:
         key = reference.key()
         self._references.put(key, record)
-        self.references[key] = record
+        self.references = {**self.references, key: record}
 
     def name(self, reference: Reference, id: str, target: str, tagged: int) -> None:
         """Points a name at an image that is here."""
@@ -177,20 +177,24 @@ class Catalog:
 
     def unname(self, reference: Reference) -> None:
         with self._lock, self._database.transaction():
-            self._references.delete(reference.key())
-            self.references.pop(reference.key(), None)
+            self._forget_names(reference)
             self._index()
 
     def remove(self, id: str) -> ImageRecord:
         """Forgets an image and all its names; its blobs and layers are the caller's to collect."""
         with self._lock, self._database.transaction():
-            for name in self.names(id):
-                self._references.delete(name.key())
-                self.references.pop(name.key(), None)
+            self._forget_names(*self.names(id))
             self._images.delete(id)
-            record = self.images.pop(id)
+            record = self.images[id]
+            self.images = {other: kept for other, kept in self.images.items() if other != id}
             self._index()
         return record
+
+    def _forget_names(self, *names: Reference) -> None:
+        gone = {name.key() for name in names}
+        for key in gone:
+            self._references.delete(key)
+        self.references = {key: record for key, record in self.references.items() if key not in gone}
 
     def forget(self, id: str) -> None:
         """Drops cached decodings, once nothing needs them."""

@@ -108,15 +108,14 @@ class ContentStore:
         """A blob whose digest will be known at its end (`load`, `commit`, a build)."""
         return Ingest(self._ingest / f"new.{os.urandom(8).hex()}", self._blobs, "", -1)
 
-    def delete(self, digest: str) -> int:
-        """Bytes reclaimed; 0 when it was gone already."""
-        path = self.path(digest)
+    def detach(self, digest: str) -> Path | None:
+        """Takes a blob out of sight at once; the caller unlinks what is returned (large files take their time). None: gone already."""
+        gone = self._ingest / f"gone.{os.urandom(8).hex()}"
         try:
-            size = path.stat().st_size
-            path.unlink()
+            self.path(digest).rename(gone)
         except FileNotFoundError:
-            return 0
-        return size
+            return None
+        return gone
 
     def digests(self) -> Iterator[str]:
         with os.scandir(self._blobs) as entries:

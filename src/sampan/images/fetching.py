@@ -96,6 +96,7 @@ class Fetcher:
             flight.waiting -= 1
             flight.lines.remove(line)
             if not flight.waiting and not flight.task.done():
+                self._forget(wanted, flight)
                 flight.task.cancel()
                 await asyncio.gather(flight.task, return_exceptions=True)
 
@@ -116,7 +117,12 @@ class Fetcher:
                         await self._download(source, wanted, flight)
             flight.report("Pull complete")
         finally:
-            self._flights.pop(wanted.chain_id, None)
+            self._forget(wanted, flight)
+
+    def _forget(self, wanted: Wanted, flight: _Flight) -> None:
+        """Whoever wants the layer next begins anew; the blob's lock makes it wait for what is still ending."""
+        if self._flights.get(wanted.chain_id) is flight:
+            del self._flights[wanted.chain_id]
 
     @asynccontextmanager
     async def _blob_lock(self, digest: str) -> AsyncIterator[None]:

@@ -7,19 +7,21 @@ leaves rubbish that the next start sweeps, never an image without its layers.
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import os
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from sampan.errors import SampanError
-from sampan.images import layers
+from sampan.images import layers, references
 from sampan.images.catalog import Catalog, ImageRecord
 from sampan.images.content import CHUNK, ContentStore
-from sampan.images.snapshots import Snapshots
+from sampan.images.snapshots import Snapshots, purge
 from sampan.store import Database
 
 log = logging.getLogger(__name__)
@@ -60,8 +62,8 @@ class Holdings:
         self._held: Counter[str] = Counter()
         self._lock = threading.RLock()
 
-    @contextmanager
-    def lease(self) -> Iterator[Lease]:
+    @asynccontextmanager
+    async def lease(self) -> AsyncIterator[Lease]:
         """What it held and nothing names at the end is collected: an operation that failed leaves nothing."""
         lease = Lease(self._held, self._lock)
         try:
@@ -69,26 +71,29 @@ class Holdings:
         finally:
             digests = set(lease.digests)
             lease.release()
-            self.collect(digests, digests)
+            await asyncio.to_thread(self.collect, digests, digests)
 
     def collect(self, blobs: Iterable[str], chains: Iterable[str]) -> list[str]:
         """Removes those of the given blobs and layers that nothing needs; returns the chainIDs removed, in the order given."""
-        with self._lock:
-            blobs, chains = list(blobs), list(chains)
+        with self._lock:  # renames only: the event loop takes this lock to hold things
             needed = self.catalog.named_blobs() | set(self._held)
             for keeper in self.keepers:
                 needed |= set(keeper())
-            for digest in blobs:
-                if digest not in needed:
-                    self.content.delete(digest)
-            layers_here = [chain for chain in chains if self.snapshots.has_layer(chain)]
-            if not layers_here:
-                return []
-            needed = self.catalog.named_layers() | set(self._held) | self._active_layers()
-            removed = [chain for chain in layers_here if chain not in needed]
-            for chain in removed:
-                self.snapshots.remove_layer(chain)
-            return removed
+            files = [self.content.detach(digest) for digest in blobs if digest not in needed]
+            removed, directories = self._detach_layers([chain for chain in chains if self.snapshots.has_layer(chain)])
+        for file in files:
+            if file is not None:
+                file.unlink(missing_ok=True)
+        for directory in directories:
+            purge(directory)
+        return removed
+
+    def _detach_layers(self, chains: list[str]) -> tuple[list[str], list[Path | None]]:
+        if not chains:
+            return [], []
+        needed = self.catalog.named_layers() | set(self._held) | self._active_layers()
+        removed = [chain for chain in chains if chain not in needed]
+        return removed, [self.snapshots.detach_layer(chain) for chain in removed]
 
     def _active_layers(self) -> set[str]:
         """Layers below containers' snapshots: they outlive an image that was deleted by force."""
@@ -115,8 +120,6 @@ class Holdings:
         for name, record in list(self.catalog.references.items()):
             if record.image not in self.catalog.images:
                 log.error("reference %s names an image that is gone", name)
-                from sampan.images import references
-
                 self.catalog.unname(references.parse(name))
         try:
             self.sweep()
@@ -148,8 +151,6 @@ class Holdings:
 
     def read(self, digest: str, seen: Callable[[int], None] = lambda n: None) -> Iterator[bytes]:
         """A blob in chunks."""
-        import os
-
         descriptor = self.content.open(digest)
         done = 0
         try:

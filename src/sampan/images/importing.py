@@ -54,7 +54,7 @@ class Importer:
         platform: Platform | None,
     ) -> str:
         """A tar (plain or compressed) as the only layer of a new image. Returns its id."""
-        with self._holdings.lease() as lease:
+        async with self._holdings.lease() as lease:
             pipe = Pipe()
             future = asyncio.get_running_loop().run_in_executor(self._holdings.workers, self._add, pipe, None, lease)
             future.add_done_callback(pipe.closed)
@@ -100,7 +100,7 @@ class Importer:
 
         The caller pauses the container while this runs, when it wants a quiet file system.
         """
-        with self._holdings.lease() as lease:
+        async with self._holdings.lease() as lease:
             catalog, parents, blobs = self._holdings.catalog, ImageConfig(), list[Layer]()
             if base is not None:
                 parents = catalog.config(base)

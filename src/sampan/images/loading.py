@@ -80,7 +80,7 @@ class Loader:
         self, archive: AsyncIterator[bytes], progress: Progress, quiet: bool, platform: Platform | None
     ) -> list[tuple[str, list[str]]]:
         """[(image id, familiar names)], in the archive's order. Nothing stays when it fails."""
-        with self._holdings.lease() as lease:
+        async with self._holdings.lease() as lease:
             contents = await self._receive(archive, lease)
             found = await asyncio.to_thread(self._understand, contents, platform, lease)
             for image in found:

@@ -34,16 +34,18 @@ class Puller:
         """Returns the image's id. `reference` has a tag or a digest."""
         repository = self._remote.repository(reference, auth)
         version = reference.digest or reference.tag
-        with self._holdings.lease() as lease:
+        async with self._holdings.lease() as lease:
             top = await self._top(repository, reference, version)
             label = reference.tag or reference.digest
             progress(message(f"Pulling from {reference.path}", label))
             lease.hold(top.digest)
-            self._holdings.content.put(top.data, top.digest)
+            await asyncio.to_thread(self._holdings.content.put, top.data, top.digest)
             chosen, manifest = await self._select(repository, top, platform or platforms.host(), lease)
             id, config = await self._config(repository, manifest, chosen, lease)
-            await self._layers(repository, manifest, config, lease, progress)
-            changed = self._publish(reference, id, manifest, config, chosen.digest, top.digest)
+            if not self._whole(id, manifest):
+                await self._layers(repository, manifest, config, lease, progress)
+            changed, replaced = self._publish(reference, id, manifest, config, chosen.digest, top.digest)
+            lease.hold(*replaced)  # collected with the lease, when nothing else names it
         progress(message(f"Digest: {top.digest}"))
         outcome = "Downloaded newer image for" if changed else "Image is up to date for"
         progress(message(f"Status: {outcome} {reference.familiar}"))
@@ -104,6 +106,11 @@ class Puller:
         await asyncio.to_thread(self._holdings.content.put, data, id)
         return id, config
 
+    def _whole(self, id: str, manifest: Manifest) -> bool:
+        """Here already, with these very blobs: nothing to do and nothing to say."""
+        record = self._holdings.catalog.images.get(id)
+        return record is not None and record.layers == [layer.digest for layer in manifest.layers]
+
     async def _layers(
         self, repository: Repository, manifest: Manifest, config: ImageConfig, lease: Lease, progress: Progress
     ) -> None:
@@ -130,14 +137,13 @@ class Puller:
 
     def _publish(
         self, reference: Reference, id: str, manifest: Manifest, config: ImageConfig, manifest_digest: str, target: str
-    ) -> bool:
-        """Writes the image down under its tag and its digest; True when the name is new or moved."""
+    ) -> tuple[bool, list[str]]:
+        """Writes the image down under its tag and its digest. (is the name new or moved?, digests it stood for before)"""
         catalog = self._holdings.catalog
         by_digest = reference._replace(tag="", digest=target)
         name = reference if reference.digest else reference.tagged()
         known = catalog.references.get(name.key())
         changed = known is None or known.image != id
-        before = known.image if known is not None else ""
         record = self._holdings.record(
             manifest_digest, [layer.digest for layer in manifest.layers], chain_ids(config.rootfs.diff_ids)
         )
@@ -145,6 +151,4 @@ class Puller:
             record.tagged = time.time_ns()
         names = [(by_digest, target)] if reference.digest else [(name, target), (by_digest, target)]
         catalog.put(id, record, names)
-        if before and before != id and known is not None and known.target != target:
-            self._holdings.collect([known.target], [])
-        return changed
+        return changed, [known.target] if known is not None and known.target != target else []

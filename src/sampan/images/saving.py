@@ -120,7 +120,7 @@ def _path(digest: str) -> str:
 
 async def archive(holdings: Holdings, chosen: list[Chosen]) -> AsyncIterator[bytes]:
     """The tar, in chunks. Holds what it reads against deletion."""
-    with holdings.lease() as lease:
+    async with holdings.lease() as lease:
         files, blobs = await asyncio.to_thread(_files, holdings, chosen)
         lease.hold(*blobs)
         yield tarwriter.header(b"blobs/", b"5", _DIRECTORY) + tarwriter.header(b"blobs/sha256/", b"5", _DIRECTORY)

@@ -110,10 +110,13 @@ class Snapshots:
         """Every layer's chainID."""
         return [f"sha256:{entry.name}" for entry in os.scandir(self._layers) if len(entry.name) == 64]
 
-    def remove_layer(self, chain_id: str) -> None:
-        """Deletes a layer nothing names any more. Renamed first: a crash in between leaves rubbish, not half a layer."""
+    def detach_layer(self, chain_id: str) -> Path | None:
+        """Takes a layer that nothing names any more out of sight, at once; the caller deletes what is returned with `purge`.
+
+        A crash in between leaves rubbish for the next start, not half a layer.
+        """
         self._chains.clear()
-        _discard(self._layers / hex_of(chain_id), self._layers)
+        return _detach(self._layers / hex_of(chain_id), self._layers)
 
     def lowers(self, chain_id: str | None) -> tuple[Path, ...]:
         """The layer directories of a chain, topmost first. Raises `NotFound` when one is missing."""
@@ -161,7 +164,7 @@ class Snapshots:
         for chain_id in self.layers():
             mark = _read_link(self._layers / hex_of(chain_id) / "unsynced")
             if mark is not None and mark != _boot():
-                self.remove_layer(chain_id)
+                purge(self.detach_layer(chain_id))
                 dropped.append(chain_id)
         return dropped
 
@@ -186,6 +189,10 @@ class Snapshots:
         if parent is not None:
             os.symlink(parent, f"{directory}/parent")
         os.rename(directory, final)
+        # The image may have been deleted between the look and the rename; from here on its layers stay.
+        if lowers and not os.path.exists(lowers[0]):
+            self.remove(key)
+            raise NotFound(f"layer {parent} does not exist")
 
     def _directory(self, key: str) -> str:
         if not key or "/" in key or key.startswith("."):
@@ -243,7 +250,7 @@ class Snapshots:
 
     def remove(self, key: str) -> None:
         """Deletes an active snapshot. It must not be mounted. Gone already is fine."""
-        _discard(Path(self._directory(key)), self._active)
+        purge(_detach(Path(self._directory(key)), self._active))
 
     def upper(self, key: str) -> Path:
         """The writable directory: what the container changed."""
@@ -276,16 +283,22 @@ def _read_link(path: Path | str) -> str | None:
         return None
 
 
-def _discard(directory: Path, room: Path) -> None:
-    """Renames out of sight, then deletes. A file that a mount keeps busy is left for the next start."""
+def _detach(directory: Path, room: Path) -> Path | None:
+    """Renames out of sight; None when it is gone already."""
     gone = room / f".gone-{os.urandom(8).hex()}"
     try:
         directory.rename(gone)
     except FileNotFoundError:
-        return
+        return None
     except OSError as error:
         raise SampanError(f"cannot remove {directory}: {error.strerror}") from None
-    shutil.rmtree(gone, ignore_errors=True)
+    return gone
+
+
+def purge(gone: Path | None) -> None:
+    """Deletes what was detached. A file that a mount keeps busy is left for the next start."""
+    if gone is not None:
+        shutil.rmtree(gone, ignore_errors=True)
 
 
 def _syncfs(descriptor: int) -> None:
