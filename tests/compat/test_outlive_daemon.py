@@ -157,7 +157,7 @@ def test_crash_in_the_middle_of_starts_leaves_nothing_half_made(crashing: Daemon
 def test_a_second_daemon_on_the_data_root_is_refused(crashing: Daemon) -> None:
     root = crashing.root
     flags = {"--host": f"unix://{root}/2.sock", "--data-root": crashing.data_root, "--exec-root": root / "run2"}
-    flags |= {"--pidfile": root / "2.pid", "--config-file": root / "none.json"}
+    flags |= {"--pidfile": root / "2.pid", "--config-file": crashing.config}
     command = [sys.executable, "-m", "sampan.daemon", *(str(word) for pair in flags.items() for word in pair)]
     second = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert second.returncode == 1

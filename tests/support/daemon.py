@@ -55,6 +55,8 @@ class Daemon:
         self.table = f"sampan_{self.tag}"
         self.cgroup_parent = f"/sampan-{self.tag}"
         self.pool = f"10.{200 + os.getpid() % 50}.{hash(tag) % 8 * 32}.0/19"
+        self.config = self.root / "daemon.json"
+        self.config.write_text("{}")
         self.log = self.root / "sampand.log"
         self.flags = flags
         self.process: subprocess.Popen[bytes] | None = None
@@ -67,12 +69,13 @@ class Daemon:
     def start(self, *flags: str) -> Daemon:
         if CONTROL:
             return self
+        (self.root / "daemon.json").touch()
         command = [
             sys.executable, "-m", "sampan.daemon",
             "--host", self.host, "--data-root", self.data_root, "--exec-root", self.exec_root,
             "--pidfile", self.root / "sampand.pid", "--bridge", self.bridge, "--nft-table", self.table,
             "--cgroup-parent", self.cgroup_parent, "--default-address-pool", f"base={self.pool},size=24",
-            "--config-file", self.root / "daemon.json", *self.flags, *flags,
+            "--config-file", self.config, *self.flags, *flags,
         ]  # fmt: skip
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
