@@ -79,8 +79,19 @@ class Socket(asyncio.Protocol):
     def eof_received(self) -> bool:
         self._eof = True
         self._readable.set()
-        self._watch_hangup()
-        return self._transport.can_write_eof()
+        if self._transport.can_write_eof():
+            self._watch_hangup()
+            return True
+        self._keep_tls_open()
+        return False  # has no effect on TLS
+
+    def _keep_tls_open(self) -> None:
+        """TLS can close one half too (Go's `CloseWrite` sends close_notify, and the docker CLI does so when its stdin
+        ends), but asyncio answers it by closing both. It does so by calling its protocol's `_start_shutdown` right
+        after `eof_received`: that one call is made to do nothing."""
+        protocol = getattr(self._transport, "_ssl_protocol", None)
+        if protocol is not None and hasattr(protocol, "_start_shutdown"):
+            protocol._start_shutdown = lambda: protocol.__dict__.pop("_start_shutdown", None)
 
     def pause_writing(self) -> None:
         self._writable.clear()
