@@ -384,7 +384,7 @@ class Client:
         """One request and the head of its answer; a stale kept connection is replaced once."""
         message = self._message(method, target, data, headers, stream is not None)
         while True:
-            connection = self._idle.pop() if self._idle else self._open()
+            connection = self._reuse() or self._open()
             try:
                 connection.send(message)
                 if stream is not None:
@@ -401,6 +401,12 @@ class Client:
                     continue
                 raise CliError(f'error during connect: {method} "{self.where.text}{target}": EOF')
             return Response(self, connection, status, answered, method == "HEAD")
+
+    def _reuse(self) -> Connection | None:
+        try:
+            return self._idle.pop()
+        except IndexError:  # also when another thread was quicker
+            return None
 
     def _open(self) -> Connection:
         try:
@@ -448,13 +454,22 @@ def _number(version: str) -> tuple[int, ...]:
 def _send_chunks(connection: Connection, stream: Iterable[bytes]) -> None:
     """A chunked body. A daemon that answers early and closes ends the sending; its answer is read next."""
     try:
-        for data in stream:
+        for data in _pieces(stream):
             if data:
                 connection.send(b"%x\r\n%b\r\n" % (len(data), data))
         connection.send(b"0\r\n\r\n")
     except OSError as error:
         if error.errno not in (EPIPE, ECONNRESET):
             raise
+
+
+def _pieces(stream: Iterable[bytes]) -> Iterator[bytes]:
+    """The pieces; what goes wrong in reading them is told apart from what goes wrong in sending."""
+    try:
+        yield from stream
+    except OSError as error:
+        name = f"{error.filename}: " if error.filename else ""
+        raise CliError(f"{name}{(error.strerror or str(error)).lower()}") from None
 
 
 def _read_head(connection: Connection) -> tuple[int, dict[str, str]]:

@@ -34,7 +34,8 @@ NAMES: dict[int, str] = {
 class Signals:
     """Catches signals for the length of a `with`; `fd` is readable when one came, `taken()` says which.
 
-    `forward` catches everything that may be passed on to a container, otherwise only SIGWINCH is caught.
+    `forward` catches everything that may be passed on to a container. Otherwise only SIGWINCH, SIGINT and SIGTERM are
+    caught: docker stays with the container then too, until the third of the latter two.
     """
 
     def __init__(self, *, forward: bool) -> None:
@@ -49,7 +50,7 @@ class Signals:
     def __enter__(self) -> Signals:
         self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         _signal.set_wakeup_fd(self._write)
-        wanted = [number for number in NAMES if number not in _KEPT] if self.forward else []
+        wanted = [number for number in NAMES if number not in _KEPT] if self.forward else [SIGINT, SIGTERM]
         for number in [*wanted, SIGWINCH]:
             try:
                 self._before[number] = _signal.signal(number, _nothing)

@@ -86,12 +86,12 @@ class Remote:
             if self._tty:
                 self.resize()
             return
-        if not self._forward:
-            return
         if number in (SIGINT, SIGTERM):
             self._interrupts += 1
             if self._interrupts >= 3:
                 raise CliError("\ngot 3 SIGTERM/SIGINTs, forcefully exiting")
+        if not self._forward:
+            return
         try:
             self._cli.client.post(f"{self._path}/kill", {"signal": NAMES[number]})
         except CliError:
@@ -109,11 +109,17 @@ class Remote:
         return True
 
     def first_resize(self) -> None:
-        """The size at the start; the process may need a moment to have a terminal."""
+        """The size at the start. The process may need a moment to have a terminal, so it is tried again aside."""
+        if not self.resize():
+            import _thread
+
+            _thread.start_new_thread(self._resize_later, ())
+
+    def _resize_later(self) -> None:
         from time import sleep
 
         for attempt in range(10):
+            sleep(0.01 * (attempt + 1))
             if self.resize():
                 return
-            sleep(0.01 * (attempt + 1))
         self._cli.err("failed to resize tty, using default size\n")

@@ -64,7 +64,7 @@ def _foreground(cli: Cli, identity: str, body: dict[str, Any], start: dict[str, 
 
     tty = body["Tty"]
     remote = Remote(cli, f"/exec/{identity}", tty=tty and is_terminal(0), forward=False)
-    # Signals are not passed on to an exec: the API has no kill for it.
+    # Signals are not passed on to an exec: the API has no kill for it. As docker, we go at the third ctrl-C.
     with Signals(forward=False) as signals:
         connection, _ = cli.client.hijack(f"/exec/{identity}/start", None, start)
         pump = Pump(
