@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 import struct
+import subprocess
 from collections.abc import Awaitable, Callable
 from ipaddress import ip_address
 from pathlib import Path
@@ -14,6 +15,7 @@ import msgspec
 import pytest
 
 from sampan.errors import Forbidden, InvalidParameter, SampanError
+from sampan.linux import namespaces
 from sampan.networks import IPAM, Endpoint, EndpointRequest, IPAMPool, Network, PortRequest, Sandbox
 from sampan.networks import files as files_module
 from support import netlab
@@ -346,3 +348,70 @@ def test_driver_options_do_what_docker_says(tmp_path: Path) -> None:
         netlab.sh("ip address del 198.51.100.9/24 dev out0")
 
     in_lab(tmp_path, scenario)
+
+
+def supported(kind: str, rest: str = "") -> bool:
+    """Has the kernel this kind of link?"""
+    command = f"ip link add probe link out9 type {kind} {rest}"
+
+    def probe() -> bool:
+        namespaces.unshare(namespaces.CLONE_NEWNET)
+        netlab.sh("ip link add out9 type veth peer name out8")
+        return subprocess.run(command.split(), capture_output=True, check=False).returncode == 0
+
+    return namespaces.in_thread(probe)
+
+
+@pytest.mark.parametrize("driver", ["macvlan", "ipvlan"])
+def test_a_container_is_a_host_of_its_own_on_the_parents_network(tmp_path: Path, driver: str) -> None:
+    if not supported(driver):
+        pytest.skip(f"this kernel has no {driver}")
+
+    async def scenario(lab: Lab) -> None:
+        pool = IPAMPool(subnet="198.51.100.0/24", ip_range="198.51.100.64/26", gateway=netlab.OUTSIDE)
+        with pytest.raises(InvalidParameter, match=f"requested {driver} mode 'odd' is not valid"):
+            await create(lab, driver=driver, options={f"{driver}_mode": "odd"})
+        await create(lab, driver=driver, options={"parent": "out0"}, ipam=IPAM(config=[pool]))
+        one, two = await start(lab, ONE, "net"), await start(lab, TWO, "net")
+        lab.serve(one, 80)
+        address = one.endpoints[0].ipv4
+        assert await asyncio.to_thread(lab.outside, lambda: ask(address, 80)) == netlab.OUTSIDE
+        assert await reach(lab, two, address) == two.endpoints[0].ipv4
+        assert await resolve(lab, two, "c1") == [address]
+        await lab.restart({ONE: one, TWO: two})
+        await lab.networks.disconnect(TWO, "net")
+        assert "eth0" not in lab.inside(two, lambda: netlab.sh("ip -br link"))
+        await lab.networks.connect(TWO, EndpointRequest(network="net", dns_names=["c2"]))
+        assert await reach(lab, two, address)
+
+    in_lab(tmp_path, scenario)
+
+
+def test_a_macvlan_without_parent_or_on_a_vlan_makes_its_own(tmp_path: Path) -> None:
+    async def scenario(lab: Lab) -> None:
+        await create(lab, "alone", driver="macvlan")
+        one, two = await start(lab, ONE, "alone"), await start(lab, TWO, "alone")
+        lab.serve(one, 80)
+        assert await reach(lab, two, one.endpoints[0].ipv4)
+        if supported("vlan", "id 5"):
+            await create(lab, "tagged", driver="macvlan", options={"parent": "out0.50"})
+            assert "out0.50@out0" in netlab.sh("ip -br link")
+            await lab.networks.remove("tagged")
+            assert "out0.50" not in netlab.sh("ip -br link")
+
+    in_lab(tmp_path, scenario)
+
+
+def test_a_bridge_of_the_users_own_is_used_and_left(tmp_path: Path) -> None:
+    def prepare() -> None:
+        netlab.sh("ip link add lan type bridge; ip link set lan up")
+
+    async def scenario(lab: Lab) -> None:
+        network = await create(lab, options={"com.docker.network.bridge.name": "lan"})
+        await start(lab, ONE, "net")
+        assert not network.link_made
+        await lab.networks.down(ONE)
+        await lab.networks.remove("net")
+        assert "lan" in netlab.sh("ip -br link")
+
+    netlab.run(tmp_path, scenario, prepare)

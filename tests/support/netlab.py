@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import socket
 import subprocess
@@ -124,10 +125,12 @@ async def _scenario(root: Path, outside: int, scenario: Callable[[Lab], Awaitabl
 
 def state() -> dict[str, str]:
     """What a host's network is made of: links, IPv4 addresses and routes, rules, forwarding."""
-    commands = ("ip -o link", "ip -o -4 address", "ip route", "nft list ruleset")
+    links = json.loads(sh("ip -j link"))
     return {
-        command: subprocess.run(command.split(), capture_output=True, text=True, check=True).stdout
-        for command in commands
+        "links": str([(link["ifname"], link.get("master"), link["mtu"]) for link in links]),
+        "addresses": sh("ip -o -4 address"),
+        "routes": sh("ip route").replace(" linkdown", ""),
+        "rules": sh("nft list ruleset"),
     }
 
 

@@ -231,6 +231,42 @@ def veth(name: str, master: int, peer: str, peer_netns: int, peer_mac: str, mtu:
     return Request(message, _CREATE | _EXCLUDE)
 
 
+def dummy(name: str) -> Request:
+    return _new_link(name, "dummy", {})
+
+
+def veth_pair(name: str, peer: str) -> Request:
+    """Both ends here, down, in no bridge."""
+    return _new_link(name, "veth", {"attrs": [("VETH_INFO_PEER", {"attrs": [("IFLA_IFNAME", peer)]})]})
+
+
+def vlan(name: str, parent: int, tag: int) -> Request:
+    return _new_link(name, "vlan", {"attrs": [("IFLA_VLAN_ID", tag)]}, ("IFLA_LINK", parent))
+
+
+def macvlan(name: str, parent: int, netns: int, mac: str, mode: int) -> Request:
+    """A macvlan of the interface `parent`, born inside the namespace of the descriptor `netns`, down. `mode` as in
+    linux/if_link.h."""
+    info = {"attrs": [("IFLA_MACVLAN_MODE", mode)]}
+    where = (("IFLA_LINK", parent), ("IFLA_NET_NS_FD", netns), ("IFLA_ADDRESS", mac))
+    return _new_link(name, "macvlan", info, *where)
+
+
+def ipvlan(name: str, parent: int, netns: int, mode: int, flag: int) -> Request:
+    """An ipvlan of `parent`, likewise. It shares its parent's MAC address."""
+    info = {"attrs": [("IFLA_IPVLAN_MODE", mode), ("IFLA_IPVLAN_FLAGS", flag)]}
+    return _new_link(name, "ipvlan", info, ("IFLA_LINK", parent), ("IFLA_NET_NS_FD", netns))
+
+
+def _new_link(name: str, kind: str, data: dict[str, Any], *attributes: tuple[str, Any]) -> Request:
+    info: list[tuple[str, Any]] = [("IFLA_INFO_KIND", kind)]
+    if data:
+        info.append(("IFLA_INFO_DATA", data))
+    message = _link_message(_NEWLINK)
+    message["attrs"] = [("IFLA_IFNAME", name), *attributes, ("IFLA_LINKINFO", {"attrs": info})]
+    return Request(message, _CREATE | _EXCLUDE)
+
+
 def bridge_port(name: str, *, hairpin: bool = False, isolated: bool = False) -> Request:
     """Settings of a bridge's port. Isolated ports reach the bridge, not each other (Linux 4.18)."""
     settings = [("IFLA_BRPORT_MODE", int(hairpin)), ("IFLA_BRPORT_ISOLATED", int(isolated))]

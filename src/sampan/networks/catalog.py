@@ -9,6 +9,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 import msgspec
 
 from sampan.errors import Conflict, Forbidden, InvalidParameter, NotFound, NotSupported, Unavailable
+from sampan.networks import parents
 from sampan.networks.addresses import (
     Pool,
     Subnet,
@@ -67,6 +68,9 @@ class Catalog:
     def bridges(self) -> list[Network]:
         return [network for network in self._networks.values() if network.bridge]
 
+    def wired(self) -> list[Network]:
+        return [network for network in self._networks.values() if network.wired]
+
     def pools(self, network: Network) -> list[Pool]:
         return self._pools.get(network.id, [])
 
@@ -124,13 +128,17 @@ class Catalog:
             ipam=IPAM(config=[IPAMPool(subnet=str(interface.network), gateway=str(interface.ip))]),
             options=options,
             bridge=self._settings.bridge,
+            link_made=bool(known and known.link_made and known.bridge == self._settings.bridge),
+            addresses_made=known.addresses_made if known and known.bridge == self._settings.bridge else [],
         )
 
     def create(self, spec: Network, host_subnets: list[Subnet]) -> Network:
         """Checks a user's wish as Docker does, completes it with subnets, gateways and a bridge name, and stores it."""
         self._check(spec)
         id = secrets.token_hex(32)
-        bridge = spec.options.get(_BRIDGE_OPTION + "name", "") or f"br-{id[:12]}"
+        bridge = ""
+        if spec.driver in ("", "bridge"):
+            bridge = spec.options.get(_BRIDGE_OPTION + "name", "") or f"br-{id[:12]}"
         for other in self.bridges():
             if other.bridge == bridge:
                 raise Forbidden(
@@ -141,7 +149,7 @@ class Catalog:
             spec,
             id=id,
             created=time.time_ns(),
-            driver="bridge",
+            driver=spec.driver or "bridge",
             scope="local",
             bridge=bridge,
             configured=any(pool.subnet for pool in spec.ipam.config),
@@ -165,9 +173,9 @@ class Catalog:
                 'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node '
                 "to swarm and try again."
             )
-        if driver in ("macvlan", "ipvlan"):
-            raise NotSupported(f"the {driver} driver is not supported by sampan yet")
-        if driver != "bridge":
+        if driver in parents.DRIVERS:
+            parents.check(spec)
+        elif driver != "bridge":
             raise NotFound(f'plugin "{driver}" not found')
         if spec.ipam.driver not in ("", "default"):
             raise NotFound(f'plugin "{spec.ipam.driver}" not found')
@@ -221,6 +229,14 @@ class Catalog:
                 config.append(IPAMPool(subnet=str(subnet), gateway=first_address(subnet)))
         driver = spec.ipam.driver or "default"
         return IPAM(driver=driver, options=spec.ipam.options, config=config)
+
+    def mark_made(self, id: str, link: bool, addresses: list[str]) -> None:
+        """The network's bridge or parent interface was made by us, or these of its addresses."""
+        network = self._networks[id]
+        made = sorted({*network.addresses_made, *addresses}) if not (link or network.link_made) else []
+        changed = msgspec.structs.replace(network, link_made=link or network.link_made, addresses_made=made)
+        if changed != network:
+            self._put(changed)
 
     def delete(self, id: str) -> None:
         self._documents.delete(id)

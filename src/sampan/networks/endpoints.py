@@ -51,7 +51,7 @@ def allocate(catalog: Catalog, request: EndpointRequest, others: list[Endpoint],
         ipv6_gateway=found[6][2],
         dns_names=[] if network.predefined else list(request.dns_names),
         links=[] if network.predefined else list(request.links),
-        link="veth" + secrets.token_hex(4)[:7],
+        link="veth" + secrets.token_hex(4)[:7] if network.bridge else "",
         interface=_interface(network, request, others),
         gw_priority=request.gw_priority,
     )
@@ -86,10 +86,15 @@ def gateways(endpoints: list[Endpoint]) -> tuple[Endpoint | None, Endpoint | Non
     return via4, via6
 
 
+def publishers(endpoints: list[Endpoint]) -> tuple[Endpoint | None, Endpoint | None]:
+    """The endpoints that ports are published on: the gateways among those on bridges."""
+    return gateways([endpoint for endpoint in endpoints if endpoint.link])
+
+
 def rules_of(record: SandboxRecord) -> list[Rule]:
     """The translations for a sandbox's published ports. A port on an IPv6 host address of a container without IPv6 has
     none: `proxies` serves it."""
-    via4, via6 = gateways(record.endpoints)
+    via4, via6 = publishers(record.endpoints)
     rules = []
     for port in record.ports:
         target = (via6.ipv6 if via6 else "") if ":" in port.host_ip else (via4.ipv4 if via4 else "")

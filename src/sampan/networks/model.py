@@ -49,6 +49,16 @@ class Network(msgspec.Struct, rename="pascal", omit_defaults=True, kw_only=True)
     configured: bool = False
     """The user chose the subnets: only then may endpoints ask for addresses (as Docker has it)."""
 
+    link_made: bool = False
+    """The bridge (or parent interface) is ours: made by us, so taken away by us. One that was there before stays."""
+    addresses_made: list[str] = msgspec.field(default_factory=list)
+    """The addresses ("address/prefix") that we gave to a bridge that is not ours."""
+
+    @property
+    def wired(self) -> bool:
+        """Do its endpoints have interfaces (host and none have not)?"""
+        return self.driver not in ("host", "null")
+
     @property
     def predefined(self) -> bool:
         return self.name in PREDEFINED

@@ -147,13 +147,18 @@ class Sandboxes:
 
 def attach(
     host: Netlink, inner: Namespace, endpoint: Endpoint, bridge: int, *, hairpin: bool, isolated: bool, mtu: int
-) -> int:
-    """Makes the veth pair of an endpoint and sets its addresses. Gives the inner interface's index."""
+) -> None:
+    """Makes the veth pair of an endpoint and sets its addresses."""
     pair = netlink.veth(endpoint.link, bridge, endpoint.interface, inner.descriptor, endpoint.mac, mtu)
     if hairpin or isolated:
         host.run(pair, netlink.bridge_port(endpoint.link, hairpin=hairpin, isolated=isolated))
     else:
         host.run(pair)
+    configure(inner, endpoint)
+
+
+def configure(inner: Namespace, endpoint: Endpoint) -> None:
+    """Gives the endpoint's interface its addresses, and sets it up."""
     index = inner.kernel.index(endpoint.interface)
     if endpoint.ipv6:
         namespaces.in_thread(lambda: _enable_ipv6(inner.descriptor, endpoint.interface))
@@ -163,7 +168,6 @@ def attach(
     if endpoint.ipv6:
         requests.append(netlink.address(index, ip_interface(f"{endpoint.ipv6}/{endpoint.ipv6_prefix}")))
     inner.kernel.run(*requests, netlink.up(index))
-    return index
 
 
 def set_gateways(inner: Namespace, ipv4: Endpoint | None, ipv6: Endpoint | None, *, replace: bool = False) -> None:

@@ -22,7 +22,7 @@ from sampan.networks import bridges, files, firewall
 from sampan.networks.catalog import Catalog
 from sampan.networks.directory import Directory
 from sampan.networks.dns import Resolver
-from sampan.networks.endpoints import gateways
+from sampan.networks.endpoints import publishers
 from sampan.networks.foreign import Foreign
 from sampan.networks.model import Endpoint, EndpointRequest, Network, PortRequest, PublishedPort, Sandbox, SandboxRecord
 from sampan.networks.ports import Held
@@ -78,8 +78,8 @@ class Networks:
             record = records.get(container_id) or _record(container_id, sandbox)
             if not wiring.take_over(record):
                 log.error("the network namespace of running container %s is gone", container_id)
-        for network in self._catalog.bridges():
-            wiring.adopt_bridge(network)
+        for network in self._catalog.wired():
+            wiring.adopt(network)
         wiring.rebuild()
         wiring.sweep()
         return wiring
@@ -105,9 +105,9 @@ class Networks:
         if not wiring.live:
             if self._foreign is not None:
                 self._foreign.withdraw()
-            for network in self._catalog.bridges():
+            for network in self._catalog.wired():
                 with contextlib.suppress(OSError):
-                    bridges.remove(wiring.kernel, network.bridge)
+                    wiring.unlink(network)
             wiring.nft.run(firewall.nothing(self._settings.nft_table))
             with contextlib.suppress(OSError):
                 wiring.sandboxes.directory.rmdir()
@@ -131,11 +131,11 @@ class Networks:
     def _create(self, wiring: Wiring, spec: Network) -> Network:
         network = self._catalog.create(spec, bridges.host_subnets(wiring.kernel))
         try:
-            wiring.add_bridge(network)
+            wiring.add(network)
         except BaseException:
             self._catalog.delete(network.id)
             raise
-        return network
+        return self._catalog.get(network.id)
 
     async def remove(self, ref: str) -> None:
         """Refused while endpoints exist, and for bridge, host, none."""
@@ -150,7 +150,7 @@ class Networks:
             raise Forbidden(
                 f"error while removing network: network {network.name} id {network.id} has active endpoints"
             )
-        wiring.remove_bridge(network)
+        wiring.remove(network)
         self._catalog.delete(network.id)
         return network
 
@@ -321,7 +321,7 @@ class Networks:
 
 def _target(live: Live, held: Held) -> Target | None:
     """Where a proxied port leads by now."""
-    via4, via6 = gateways(live.record.endpoints)
+    via4, via6 = publishers(live.record.endpoints)
     if via4 is not None and via4.ipv4:
         return via4.ipv4, held.port.container_port
     if via6 is not None and via6.ipv6:

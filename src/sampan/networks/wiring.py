@@ -15,7 +15,7 @@ from sampan.errors import Conflict, Forbidden, InvalidParameter, SampanError
 from sampan.linux import netlink
 from sampan.linux.netlink import Netlink, NetlinkError
 from sampan.linux.nft import Nft, NftError
-from sampan.networks import bridges, endpoints, firewall, sandboxes
+from sampan.networks import bridges, endpoints, firewall, parents, sandboxes
 from sampan.networks.catalog import Catalog
 from sampan.networks.dns import Sockets
 from sampan.networks.model import Endpoint, EndpointRequest, Network, PortRequest, SandboxRecord
@@ -54,36 +54,56 @@ class Wiring:
 
     # -- networks ----------------------------------------------------------------------------------------------
 
-    def add_bridge(self, network: Network) -> None:
-        """Makes the network's bridge and its rules."""
+    def add(self, network: Network) -> None:
+        """Makes the network's bridge (or parent interface) and its rules."""
         with ExitStack() as undo:
-            undo.callback(self._forget_bridge, network)
-            self._indexes[network.id] = bridges.ensure(self.kernel, network)
-            rules = endpoints.bridge_rules(network)
-            self.rules.bridges[network.id] = rules
-            self.transact(firewall.bridge_elements("add", self.rules.table, rules))
-            bridges.enable_forwarding(network.enable_ipv6)
+            undo.callback(self._forget, network)
+            self._link(network)
+            if network.bridge:
+                rules = endpoints.bridge_rules(network)
+                self.rules.bridges[network.id] = rules
+                self.transact(firewall.bridge_elements("add", self.rules.table, rules))
+                bridges.enable_forwarding(network.enable_ipv6)
             undo.pop_all()
 
-    def adopt_bridge(self, network: Network) -> None:
+    def adopt(self, network: Network) -> None:
         """At start: makes or completes the bridge; its rules come with the whole table (`rebuild`)."""
         try:
-            self._indexes[network.id] = bridges.ensure(self.kernel, network)
+            self._link(network)
         except SampanError as error:
-            log.error("network %s has no bridge: %s", network.name, error.message)
-        self.rules.bridges[network.id] = endpoints.bridge_rules(network)
-        bridges.enable_forwarding(network.enable_ipv6)
+            log.error("network %s cannot be used: %s", network.name, error.message)
+        if network.bridge:
+            self.rules.bridges[network.id] = endpoints.bridge_rules(network)
+            bridges.enable_forwarding(network.enable_ipv6)
 
-    def remove_bridge(self, network: Network) -> None:
+    def _link(self, network: Network) -> None:
+        added: list[str] = []
+        if network.bridge:
+            index, made, added = bridges.ensure(self.kernel, network)
+        else:
+            index, made = parents.ensure(self.kernel, network)
+        self._indexes[network.id] = index
+        self.catalog.mark_made(network.id, made, added)
+
+    def remove(self, network: Network) -> None:
         rules = self.rules.bridges.pop(network.id, None)
         if rules is not None:
             self.transact(firewall.bridge_elements("delete", self.rules.table, rules))
-        self._forget_bridge(network)
+        self._forget(network)
 
-    def _forget_bridge(self, network: Network) -> None:
+    def _forget(self, network: Network) -> None:
         self.rules.bridges.pop(network.id, None)
         self._indexes.pop(network.id, None)
-        bridges.remove(self.kernel, network.bridge)
+        self.unlink(network)
+
+    def unlink(self, network: Network) -> None:
+        """Takes the bridge or parent interface away, if it is ours. Idempotent."""
+        network = self.catalog.get(network.id)
+        name = network.bridge or parents.parent(network)
+        if network.link_made:
+            bridges.remove(self.kernel, name)
+        else:
+            bridges.remove_addresses(self.kernel, name, network.addresses_made)
 
     def transact(self, commands: str) -> None:
         """Applies a change of elements. Where the table is not as we left it (someone flushed the ruleset), the whole
@@ -143,7 +163,7 @@ class Wiring:
         sysctls: dict[str, str],
         undo: ExitStack,
     ) -> Live:
-        wired = [request for request in requests if self._network(request.network).bridge]
+        wired = [request for request in requests if self._network(request.network).wired]
         live = Live(SandboxRecord(container_id=container_id))
         for request in wired:
             live.record.endpoints.append(endpoints.allocate(self.catalog, request, live.record.endpoints, undo))
@@ -153,7 +173,7 @@ class Wiring:
         inner = self.sandboxes.create(container_id, undo)
         live.namespace = inner
         for endpoint in live.record.endpoints:
-            if endpoint.link:
+            if endpoint.interface:
                 self._attach(inner, endpoint, undo)
         for request, endpoint in zip(wired, live.record.endpoints, strict=False):
             endpoints.tune(inner, endpoint, request)
@@ -194,9 +214,12 @@ class Wiring:
         network = self.catalog.get(endpoint.network_id)
         index = self._indexes.get(network.id)
         if index is None:
-            raise SampanError(f"network {network.name} has no bridge")
-        undo.callback(self.kernel.run, netlink.delete_link(endpoint.link))
+            raise SampanError(f"network {network.name} has no {'bridge' if network.bridge else 'parent interface'}")
+        undo.callback(self._detach, inner, endpoint)
         try:
+            if not network.bridge:
+                parents.attach(self.kernel, inner, network, endpoint, index)
+                return
             sandboxes.attach(
                 self.kernel,
                 inner,
@@ -211,10 +234,17 @@ class Wiring:
                 f"failed to create endpoint {endpoint.endpoint_id[:12]} on network {network.name}: {error.strerror}"
             ) from error
 
+    def _detach(self, inner: Namespace | None, endpoint: Endpoint) -> None:
+        """Removes an endpoint's interface; with a veth pair, both its ends."""
+        if endpoint.link:
+            self.kernel.run(netlink.delete_link(endpoint.link))
+        elif endpoint.interface and inner is not None:
+            inner.kernel.run(netlink.delete_link(endpoint.interface))
+
     def _publish(self, live: Live, ports: list[PortRequest], name: str, undo: ExitStack) -> None:
         """Reserves host ports for the endpoint that provides the gateway; a container without a way out publishes
         nothing."""
-        via4, via6 = endpoints.gateways(live.record.endpoints)
+        via4, via6 = endpoints.publishers(live.record.endpoints)
         provider = via4 or via6
         if provider is None or not ports:
             return
@@ -250,6 +280,8 @@ class Wiring:
             for endpoint in live.record.endpoints:
                 if inner is not None and endpoint.link:
                     sandboxes.strip_addresses(inner, endpoint)
+                elif not endpoint.link:
+                    self._detach(inner, endpoint)
                 endpoints.give_back(self.catalog, endpoint)
             if inner is not None:
                 inner.close()
@@ -310,9 +342,8 @@ class Wiring:
             raise SampanError(f"container {container_id} is not connected to network {network.name}")
         if network.driver == "host":
             raise InvalidParameter("container cannot be disconnected from host network or connected to host network")
-        if leaving.link:
-            self.kernel.run(netlink.delete_link(leaving.link))
-            endpoints.give_back(self.catalog, leaving)
+        self._detach(self._namespace(live), leaving)
+        endpoints.give_back(self.catalog, leaving)
         self._regard(live, [endpoint for endpoint in present if endpoint is not leaving])
         return leaving
 
