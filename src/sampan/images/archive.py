@@ -1,6 +1,7 @@
 """A streaming tar reader: ustar, GNU (long names, sparse, base-256) and PAX, strict about what is damaged.
 
-Why not `tarfile`: its per-header cost (about 60 µs) alone is more than GNU tar needs for the whole entry, and it accepts what a
+Why not `tarfile`: its per-header cost (about 60 µs) alone is more than GNU tar needs for the whole entry, and it
+accepts what a
 layer must not contain. The reader makes one pass, copies nothing but headers, and names the entry in every error.
 
 Sources: POSIX.1-2017 pax, "pax Interchange Format"; GNU tar manual, "Basic Tar Format" and "Storing Sparse Files".
@@ -12,7 +13,7 @@ import struct
 import zlib
 from collections.abc import Iterable, Iterator
 
-from sampan.errors import InvalidParameter
+from sampan.images.tarheaders import DIRECTORY, FILE, BadArchive, Entry, apply_pax, number, records
 
 BLOCK = 512
 SPECIAL_LIMIT = 1 << 20
@@ -22,73 +23,14 @@ _ZERO = bytes(BLOCK)
 _PAD = b"\0 "
 _HEADER = struct.Struct("100s8s8s8s12s12s8sc100s8s32s32s8s8s155s12s")
 
-FILE, LINK, SYMLINK, CHARACTER, BLOCKDEV, DIRECTORY, FIFO = b"0", b"1", b"2", b"3", b"4", b"5", b"6"
 _FILE_TYPES = frozenset((b"0", b"\0", b"7", b"S"))
 _EMPTY_TYPES = frozenset((b"1", b"2", b"3", b"4", b"5", b"6"))
 
 
-class BadArchive(InvalidParameter):
-    """Not a tar, damaged, or cut short. The message names the entry."""
-
-
-class Entry:
-    """One member. `name` and `link` are the archive's own bytes; `mtime` is nanoseconds; `size` the bytes that are stored."""
-
-    __slots__ = (
-        "gid",
-        "link",
-        "major",
-        "minor",
-        "mode",
-        "mtime",
-        "name",
-        "real_size",
-        "size",
-        "sparse",
-        "type",
-        "uid",
-        "xattrs",
-    )
-
-    name: bytes
-    type: bytes
-    mode: int
-    uid: int
-    gid: int
-    size: int
-    mtime: int
-    link: bytes
-    major: int
-    minor: int
-    xattrs: dict[str, bytes] | None
-    sparse: list[tuple[int, int]] | None
-    """(offset, length) of each stored piece, in order."""
-    real_size: int
-    """Bytes of the file when expanded."""
-
-    @property
-    def shown(self) -> str:
-        return self.name.decode(errors="replace")
-
-
-def _number(field: bytes, what: str, name: bytes) -> int:
-    if field[0] & 0x80:
-        value = int.from_bytes(field, "big")
-        if field[0] & 0x40:
-            value -= 1 << (8 * len(field))
-        else:
-            value &= (1 << (8 * len(field) - 1)) - 1
-        return value
-    try:
-        return int(field.partition(b"\0")[0].strip() or b"0", 8)
-    except ValueError:
-        raise BadArchive(
-            f"archive/tar: invalid tar header: bad {what} of entry {name.decode(errors='replace')!r}"
-        ) from None
-
-
 class TarReader:
-    """Iterate for entries; between two steps `data()` yields the current entry's stored bytes. Unread data is skipped."""
+    """Iterate for entries; between two steps `data()` yields the current entry's stored bytes. Unread data is
+    skipped.
+    """
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
         self._chunks = iter(chunks)
@@ -202,19 +144,19 @@ class TarReader:
             self._checksum(block, fields[6])
             kind = fields[7]
             if kind == b"x" or kind == b"g":
-                size = _number(fields[4], "size", fields[0])
-                records = self._pax(self._special(size, "PAX header"), sparse_pairs)
+                size = number(fields[4], "size", fields[0])
+                found = records(self._special(size, "PAX header"), sparse_pairs, self._where())
                 if kind == b"x":
-                    own.update(records)
+                    own.update(found)
                 else:
-                    common.update(records)
+                    common.update(found)
                     common = {key: value for key, value in common.items() if value}
                 continue
             if kind == b"L":
-                long_name = self._special(_number(fields[4], "size", fields[0]), "long name").partition(b"\0")[0]
+                long_name = self._special(number(fields[4], "size", fields[0]), "long name").partition(b"\0")[0]
                 continue
             if kind == b"K":
-                long_link = self._special(_number(fields[4], "size", fields[0]), "long link").partition(b"\0")[0]
+                long_link = self._special(number(fields[4], "size", fields[0]), "long link").partition(b"\0")[0]
                 continue
             entry = self._entry(fields)
             if long_name:
@@ -222,7 +164,7 @@ class TarReader:
             if long_link:
                 entry.link = long_link
             if own or common:
-                _apply_pax(entry, {**common, **own} if common else own)
+                apply_pax(entry, {**common, **own} if common else own)
             self._name = entry.name
             self._begin(entry, fields, own, sparse_pairs)
             if own:
@@ -233,7 +175,9 @@ class TarReader:
             yield entry
 
     def _checksum(self, block: bytes, field: bytes) -> None:
-        """adler32's low half is one plus the sum of the bytes (mod 65521): fifty times faster than summing in Python."""
+        """adler32's low half is one plus the sum of the bytes (mod 65521): fifty times faster than summing in
+        Python.
+        """
         try:
             stored = int(field.strip(_PAD), 8)
         except ValueError:
@@ -260,17 +204,17 @@ class TarReader:
             entry.size = entry.real_size = int(fields[4].strip(_PAD), 8)
             entry.mtime = int(fields[5].strip(_PAD), 8) * 1_000_000_000
         except ValueError:
-            entry.mode = _number(fields[1], "mode", name) & 0o7777
-            entry.uid = _number(fields[2], "uid", name)
-            entry.gid = _number(fields[3], "gid", name)
-            entry.size = entry.real_size = _number(fields[4], "size", name)
-            entry.mtime = _number(fields[5], "mtime", name) * 1_000_000_000
+            entry.mode = number(fields[1], "mode", name) & 0o7777
+            entry.uid = number(fields[2], "uid", name)
+            entry.gid = number(fields[3], "gid", name)
+            entry.size = entry.real_size = number(fields[4], "size", name)
+            entry.mtime = number(fields[5], "mtime", name) * 1_000_000_000
         kind = fields[7]
         entry.type = kind
         entry.link = fields[8].partition(b"\0")[0]
         if kind == b"3" or kind == b"4":
-            entry.major = _number(fields[12], "device number", name)
-            entry.minor = _number(fields[13], "device number", name)
+            entry.major = number(fields[12], "device number", name)
+            entry.minor = number(fields[13], "device number", name)
         else:
             entry.major = entry.minor = 0
         entry.xattrs = None
@@ -297,40 +241,13 @@ class TarReader:
         if own and (b"GNU.sparse" in own.get("_sparse", b"")):
             self._pax_sparse(entry, own, pairs)
 
-    # -- PAX ---------------------------------------------------------------------------------------
-    def _pax(self, data: bytes, pairs: list[bytes]) -> dict[str, bytes]:
-        """Records `LEN KEY=VALUE\\n`. Sparse 0.0 repeats its keys, so those go to `pairs` in order."""
-        records: dict[str, bytes] = {}
-        position = 0
-        while position < len(data):
-            space = data.find(b" ", position, position + 20)
-            try:
-                length = int(data[position:space]) if space > position else 0
-            except ValueError:
-                length = 0
-            end = position + length
-            if length < 5 or end > len(data) or data[end - 1 : end] != b"\n":
-                if not data[position:].strip(b"\0"):
-                    break
-                raise BadArchive(f"archive/tar: invalid PAX record {self._where()}")
-            key, equals, value = data[space + 1 : end - 1].partition(b"=")
-            if not equals or not key or b"\0" in key:
-                raise BadArchive(f"archive/tar: invalid PAX record {self._where()}")
-            if key in (b"GNU.sparse.offset", b"GNU.sparse.numbytes"):
-                pairs.append(value)
-            if key.startswith(b"GNU.sparse"):
-                records["_sparse"] = b"GNU.sparse"
-            records[key.decode(errors="surrogateescape")] = value
-            position = end
-        return records
-
     # -- sparse ------------------------------------------------------------------------------------
     def _old_sparse(self, entry: Entry, fields: tuple[bytes, ...]) -> None:
         """GNU's own: four pieces in the header, then blocks of twenty-one."""
         tail = fields[14] + fields[15]  # header bytes 345..511; the map begins at 386
         pieces: list[tuple[int, int]] = []
         more = self._sparse_pieces(tail[41 : 41 + 96], pieces, entry.name) and tail[137] != 0
-        entry.real_size = _number(tail[138:150], "real size", entry.name)
+        entry.real_size = number(tail[138:150], "real size", entry.name)
         while more:
             block = self._block()
             if not block or len(pieces) > _SPARSE_LIMIT:
@@ -342,8 +259,8 @@ class TarReader:
         for at in range(0, len(data), 24):
             if not data[at]:
                 return False
-            offset = _number(data[at : at + 12], "sparse map", name)
-            pieces.append((offset, _number(data[at + 12 : at + 24], "sparse map", name)))
+            offset = number(data[at : at + 12], "sparse map", name)
+            pieces.append((offset, number(data[at + 12 : at + 24], "sparse map", name)))
         return True
 
     def _pax_sparse(self, entry: Entry, own: dict[str, bytes], pairs: list[bytes]) -> None:
@@ -394,40 +311,3 @@ class TarReader:
         if end > entry.real_size or sum(length for _, length in pieces) != entry.size:
             raise BadArchive(f"archive/tar: invalid sparse map of entry {self._shown()}")
         entry.sparse = [piece for piece in pieces if piece[1]]
-
-
-def _decimal(value: bytes) -> int:
-    """PAX time, seconds with a fraction, to nanoseconds."""
-    text = value.decode("ascii", errors="replace")
-    whole, _, fraction = text.partition(".")
-    negative = whole.startswith("-")
-    nanoseconds = int(whole or "0") * 1_000_000_000
-    extra = int((fraction + "000000000")[:9]) if fraction else 0
-    return nanoseconds - extra if negative else nanoseconds + extra
-
-
-def _apply_pax(entry: Entry, records: dict[str, bytes]) -> None:
-    """What a PAX header says instead of the ustar fields; an empty value takes a record back."""
-    try:
-        for key, value in records.items():
-            if key.startswith("SCHILY.xattr."):
-                entry.xattrs = entry.xattrs or {}
-                entry.xattrs[key[13:]] = value
-            elif not value:
-                continue
-            elif key == "path":
-                entry.name = value
-            elif key == "linkpath":
-                entry.link = value
-            elif key == "mtime":
-                entry.mtime = _decimal(value)
-            elif key == "size":
-                entry.size = entry.real_size = int(value)
-            elif key == "uid":
-                entry.uid = int(value)
-            elif key == "gid":
-                entry.gid = int(value)
-    except ValueError:
-        raise BadArchive(f"archive/tar: invalid PAX record {key} of entry {entry.shown!r}") from None
-    if b"\0" in entry.name or b"\0" in entry.link:
-        raise BadArchive(f"archive/tar: NUL in the name of entry {entry.shown!r}")

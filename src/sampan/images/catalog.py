@@ -1,6 +1,7 @@
 """The catalogue: which images and references this machine has. SQLite is the truth, memory a cache of it.
 
-An *image record* says what makes up one image (blobs, layers, sizes); its id is the digest of its config. A *reference record* maps a
+An *image record* says what makes up one image (blobs, layers, sizes); its id is the digest of its config. A
+*reference record* maps a
 canonical name with a tag or a digest to an image id and to the manifest or index that was pulled under that name.
 Thread-safe: `delete` runs in a thread while the event loop lists, so the dictionaries are replaced, never changed.
 """
@@ -109,7 +110,9 @@ class Catalog:
         )
 
     def find(self, ref: str) -> str:
-        """The id that a reference, id, digest or unique id prefix means, in Docker's order. Raises `NotFound`, `InvalidParameter`."""
+        """The id that a reference, id, digest or unique id prefix means, in Docker's order. Raises `NotFound`,
+        `InvalidParameter`.
+        """
         if references.is_identifier(ref) or references.is_digest(ref):
             id = ref if ":" in ref else f"sha256:{ref}"
             if id in self.images:
@@ -143,13 +146,15 @@ class Catalog:
         actual = Platform(os=config.os, architecture=config.architecture, variant=config.variant)
         if not platforms.matches(actual, wanted):
             raise NotFound(
-                f"image with reference {ref} was found but does not match the specified platform: "
-                f"wanted {platforms.text(platforms.normalize(wanted))}, actual: {platforms.text(platforms.normalize(actual))}"
+                f"image with reference {ref} was found but does not match the specified platform: wanted "
+                f"{platforms.text(platforms.normalize(wanted))}, actual: {platforms.text(platforms.normalize(actual))}"
             )
 
     # -- changing ----------------------------------------------------------------------------------
     def put(self, id: str, record: ImageRecord, names: Iterable[tuple[Reference, str]] = ()) -> None:
-        """Stores an image and (reference, target digest) pairs in one transaction. A name that was another image's moves."""
+        """Stores an image and (reference, target digest) pairs in one transaction. A name that was another image's
+        moves.
+        """
         with self._lock, self._database.transaction():
             known = self.images.get(id)
             if known is not None:

@@ -1,7 +1,7 @@
 """Compression of layers and archives: found by the first bytes, never by the name, undone in bounded steps.
 
-Everything is an iterator of chunks, and no step yields more than about `STEP` bytes, whatever the ratio: a bomb fills the disk's
-allowance (see `layers`), never the memory. The C code underneath drops the GIL.
+Everything is an iterator of chunks, and no step yields more than about `STEP` bytes, whatever the ratio: a bomb fills
+the disk's allowance (see `layers`), never the memory. The C code underneath drops the GIL.
 """
 
 from __future__ import annotations
@@ -108,7 +108,9 @@ class _Bounded:
 
 
 def _members(source: Iterator[bytes], make: Callable[[], _Decompressor], kind: str) -> Iterator[bytes]:
-    """A file may be several compressed members end to end (pigz -i, bgzip, eStargz); zero padding may follow the last."""
+    """A file may be several compressed members end to end (pigz -i, bgzip, eStargz); zero padding may follow the
+    last.
+    """
     current: _Decompressor | None = None
     finished = False
     for chunk in source:
@@ -136,7 +138,9 @@ def _members(source: Iterator[bytes], make: Callable[[], _Decompressor], kind: s
 
 
 def _zstd(source: Iterator[bytes]) -> Iterator[bytes]:
-    """A cut inside a frame ends quietly here (the library's reader does); the tar reader and the diffID behind it notice."""
+    """A cut inside a frame ends quietly here (the library's reader does); the tar reader and the diffID behind it
+    notice.
+    """
     import zstandard
 
     decompressor = zstandard.ZstdDecompressor(max_window_size=_WINDOW_LIMIT)
@@ -169,7 +173,8 @@ class _Reader:
 
 
 class Ahead:
-    """Runs an iterator in a thread of its own, a few chunks ahead: decompression and hashing overlap with what the caller does.
+    """Runs an iterator in a thread of its own, a few chunks ahead: decompression and hashing overlap with what the
+    caller does.
 
     A context manager; leaving it early stops the thread. An exception of the source is raised at the reader.
     """

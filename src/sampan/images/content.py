@@ -5,8 +5,9 @@ Layout under the data root::
     blobs/sha256/<hex>     verified, fsynced, read-only by custom; the registry's own bytes
     ingest/<hex>           a blob that is still arriving; kept after a broken download, to be resumed
 
-Life of a blob: `ingest(digest)` opens (or reopens) the partial file under an exclusive lock, bytes are written and hashed as they
-arrive, `commit` verifies digest and size, fsyncs and renames. Everything here blocks: call it in a thread.
+Life of a blob: `ingest(digest)` opens (or reopens) the partial file under an exclusive lock, bytes are written and
+hashed as they arrive, `commit` verifies digest and size, fsyncs and renames. Everything here blocks: call it in a
+thread.
 """
 
 from __future__ import annotations
@@ -109,7 +110,9 @@ class ContentStore:
         return Ingest(self._ingest / f"new.{os.urandom(8).hex()}", self._blobs, "", -1)
 
     def detach(self, digest: str) -> Path | None:
-        """Takes a blob out of sight at once; the caller unlinks what is returned (large files take their time). None: gone already."""
+        """Takes a blob out of sight at once; the caller unlinks what is returned (large files take their time).
+        None: gone already.
+        """
         gone = self._ingest / f"gone.{os.urandom(8).hex()}"
         try:
             self.path(digest).rename(gone)
@@ -123,7 +126,9 @@ class ContentStore:
                 yield f"sha256:{entry.name}"
 
     def clean(self) -> None:
-        """Removes what a killed daemon left half-written. Partial downloads (named by their digest) stay: a pull resumes them."""
+        """Removes what a killed daemon left half-written. Partial downloads (named by their digest) stay: a pull
+        resumes them.
+        """
         with os.scandir(self._ingest) as entries:
             for entry in entries:
                 if len(entry.name) != 64:
@@ -152,7 +157,7 @@ def _unlink_unlocked(path: str) -> int:
 
 
 class Ingest:
-    """A blob being written. A context manager: leaving without `commit` keeps a named partial for resuming, drops an unnamed one."""
+    """A blob being written. Left without `commit`, a named one stays as a partial to resume, an unnamed one goes."""
 
     def __init__(self, temporary: Path, final: Path, digest: str, size: int) -> None:
         self._temporary, self._final = temporary, final
@@ -194,11 +199,14 @@ class Ingest:
         self._hash, self.offset = hashlib.sha256(), 0
 
     def verify(self) -> str:
-        """The digest, when it and the size are what was promised. A mismatch drops the partial file: it cannot be resumed."""
+        """The digest, when it and the size are what was promised. A mismatch drops the partial file: it cannot be
+        resumed.
+        """
         found = f"sha256:{self._hash.hexdigest()}"
         if self.expected_size >= 0 and self.offset != self.expected_size:
             raise SampanError(
-                f"blob {self.digest} is truncated: got {self.offset} of the {self.expected_size} bytes its descriptor promises"
+                f"blob {self.digest} is truncated: got {self.offset} of the {self.expected_size} bytes "
+                "its descriptor promises"
             )
         if self.digest and found != self.digest:
             self.discard()
@@ -206,7 +214,9 @@ class Ingest:
         return found
 
     def commit(self, before: Callable[[str], None] | None = None) -> str:
-        """Verifies, fsyncs, renames; `before` hears the digest just before the blob can be seen (to hold it against collection)."""
+        """Verifies, fsyncs, renames; `before` hears the digest just before the blob can be seen (to hold it
+        against collection).
+        """
         found = self.verify()
         os.ftruncate(self._descriptor, self.offset)
         os.fsync(self._descriptor)

@@ -1,14 +1,17 @@
-"""What a writable layer changed: as `docker diff` lists it, and as a layer tar (`commit`, `build`, `save` of what has no blob).
+"""What a writable layer changed: as `docker diff` lists it, and as a layer tar (`commit`, `build`, `save` of what has
+no blob).
 
-Both walk the upper directory beside the lower ones and compare what the container sees with what its image shows, so a file that was
-copied up but not changed is no change (Docker's naive diff does the same).
+Both walk the upper directory beside the lower ones and compare what the container sees with what its image shows, so
+a file that was copied up but not changed is no change (Docker's naive diff does the same).
 """
 
 # An os call costs a third of pathlib's, and these are hot.
-# ruff: noqa: PTH101, PTH102, PTH103, PTH104, PTH105, PTH106, PTH108, PTH110, PTH115, PTH116, PTH208, PTH211
+# ruff: noqa: PTH208
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -17,15 +20,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sampan.images import tarwriter
-from sampan.images.archive import BLOCKDEV, CHARACTER, DIRECTORY, FIFO, FILE, LINK, SYMLINK
+from sampan.images.packing import Options, Packer
+from sampan.images.tarheaders import FILE
 from sampan.images.tarwriter import Meta
+from sampan.linux import openat2
 
 _MARK = Meta(mode=0o600)
+_XATTRS = Options(xattrs=("security.capability", "user."))
 MODIFIED, ADDED, DELETED = 0, 1, 2
 _OPAQUE = "trusted.overlay.opaque"
 _CAPABILITY = "security.capability"
 
-# Mount points that starting a container makes. Docker hides them in a layer of their own; here they are left out when still empty.
+# Mount points that starting a container makes. Docker hides them in a layer of their own; here they are left out when
+# still empty.
 _STUBS = frozenset(
     {
         *("/.dockerenv", "/run/.containerenv", "/etc", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/etc/mtab"),
@@ -43,10 +50,55 @@ class Change:
 
 
 def changes(upper: Path, lowers: Sequence[Path]) -> list[Change]:
-    """All changes in tree order, parents first. `lowers` is topmost first. A parent of a change is itself MODIFIED."""
-    found: list[Change] = []
-    _walk(os.fspath(upper), [os.fspath(lower) for lower in lowers], "", found, opaque=False)
-    return found
+    """All changes in tree order, parents first. `lowers` is topmost first. A parent of a change is itself MODIFIED.
+
+    Every kept entry keeps its parent, which is decided last: no recursion, however deep a container nests directories.
+    """
+    rows: list[_Row] = []
+    root = _Directory(os.fspath(upper), "", [os.fspath(lower) for lower in lowers], -1)
+    waiting = list(reversed(_entries(root)))
+    while waiting:
+        directory, name, present = waiting.pop()
+        inner = _compare(directory, name, present, rows)
+        if inner is not None:
+            waiting.extend(reversed(_entries(inner)))
+    for row in reversed(rows):
+        if row.kept and row.parent >= 0:
+            rows[row.parent].kept = True
+    return [Change(row.kind, row.path) for row in rows if row.kept]
+
+
+@dataclass(slots=True)
+class _Row:
+    """A possible change. A directory that is as it was is kept only when something inside is."""
+
+    kind: int
+    path: str
+    kept: bool
+    parent: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Directory:
+    """A directory of the upper and what is stacked below it. `opaque`: what lies below does not shine through."""
+
+    upper: str
+    path: str
+    lowers: list[str]
+    row: int
+    opaque: bool = False
+
+
+def _entries(directory: _Directory) -> list[tuple[_Directory, str, bool]]:
+    """(directory, name, is it in the upper?), sorted. In an opaque directory what is missing counts too."""
+    try:
+        here = set(os.listdir(directory.upper))
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):  # removed meanwhile, or beyond PATH_MAX
+            return []
+        raise
+    names = here | _names(directory.lowers) if directory.opaque else here
+    return [(directory, name, name in here) for name in sorted(names)]
 
 
 def _is_whiteout(found: os.stat_result) -> bool:
@@ -94,41 +146,30 @@ def _names(lowers: list[str]) -> set[str]:
     return names
 
 
-def _walk(upper: str, lowers: list[str], prefix: str, found: list[Change], *, opaque: bool) -> None:
-    here = set(os.listdir(upper))
-    for name in sorted(here | _names(lowers) if opaque else here):
-        path = f"{prefix}/{name}"
-        below, below_path, stacked = _lookup(lowers, name)
-        if name not in here:
-            if below is not None:
-                found.append(Change(DELETED, path))
-            continue
-        full = f"{upper}/{name}"
-        now = os.lstat(full)
-        if _is_whiteout(now):
-            if below is not None:
-                found.append(Change(DELETED, path))
-        elif stat.S_ISDIR(now.st_mode):
-            _directory(full, now, below, stacked, path, found)
-        elif below is None:
-            if not _is_stub(path, now):
-                found.append(Change(ADDED, path))
-        elif _differs(now, below) or _capability(full) != _capability(below_path):
-            found.append(Change(MODIFIED, path))
-
-
-def _directory(
-    full: str, now: os.stat_result, below: os.stat_result | None, stacked: list[str], path: str, found: list[Change]
-) -> None:
-    position = len(found)
+def _compare(directory: _Directory, name: str, present: bool, rows: list[_Row]) -> _Directory | None:
+    """Adds a row for one name; returns the directory to go on with."""
+    path, full = f"{directory.path}/{name}", f"{directory.upper}/{name}"
+    below, below_path, stacked = _lookup(directory.lowers, name)
+    try:
+        now = os.lstat(full) if present else None
+    except OSError:
+        return None
+    if now is None or _is_whiteout(now):
+        if below is not None:
+            rows.append(_Row(DELETED, path, True, directory.row))
+        return None
+    kind = ADDED if below is None else MODIFIED
+    if not stat.S_ISDIR(now.st_mode):
+        if below is None:
+            kept = not _is_stub(path, now)
+        else:
+            kept = _differs(now, below) or _capability(full) != _capability(below_path)
+        rows.append(_Row(kind, path, kept, directory.row))
+        return None
+    kept = path not in _STUBS if below is None else _differs(now, below)
+    rows.append(_Row(kind, path, kept, directory.row))
     was_directory = below is not None and stat.S_ISDIR(below.st_mode)
-    _walk(full, stacked if was_directory else [], path, found, opaque=was_directory and _is_opaque(full))
-    inside = len(found) > position
-    if below is None:
-        if inside or path not in _STUBS:
-            found.insert(position, Change(ADDED, path))
-    elif inside or _differs(now, below):
-        found.insert(position, Change(MODIFIED, path))
+    return _Directory(full, path, stacked if was_directory else [], len(rows) - 1, was_directory and _is_opaque(full))
 
 
 def _is_stub(path: str, now: os.stat_result) -> bool:
@@ -155,89 +196,39 @@ def _capability(path: str) -> bytes:
 
 
 def layer(upper: Path, listed: Sequence[Change]) -> Iterator[bytes]:
-    """The layer tar of a list of changes: deterministic order, deletions as `.wh.` files, sockets left out as Docker does.
+    """The layer tar of a list of changes: deterministic order, deletions as `.wh.` files, sockets left out as Docker
+    does.
 
-    Blocks while it reads. Files that change meanwhile are cut or padded with zeros to the size their header promised.
+    Blocks while it reads. The container may run meanwhile: directories are opened without following symlinks, so what
+    it swaps cannot lead outside, and what vanished is left out.
     """
-    links: dict[tuple[int, int], bytes] = {}
-    for change in listed:
-        if change.kind == DELETED:
-            head, _, base = change.path.lstrip("/").rpartition("/")
-            name = f"{head}/.wh.{base}" if head else f".wh.{base}"
-            yield tarwriter.header(os.fsencode(name), FILE, _MARK)
-        else:
-            yield from member(
-                os.fsencode(upper) + os.fsencode(change.path), os.fsencode(change.path.lstrip("/")), links
-            )
+    with openat2.root(upper) as root, contextlib.closing(Packer(_XATTRS)) as packer:
+        parent, head = -1, ""
+        try:
+            for change in listed:
+                above, _, base = change.path.lstrip("/").rpartition("/")
+                if change.kind == DELETED:
+                    name = f"{above}/.wh.{base}" if above else f".wh.{base}"
+                    yield tarwriter.header(os.fsencode(name), FILE, _MARK)
+                    continue
+                if parent < 0 or above != head:
+                    if parent >= 0:
+                        os.close(parent)
+                    parent, head = _open_beneath(root, above), above
+                if parent >= 0:
+                    yield from packer.entry(parent, os.fsencode(base), os.fsencode(change.path.lstrip("/")))
+        finally:
+            if parent >= 0:
+                os.close(parent)
     yield tarwriter.END
 
 
-def tree(root: Path) -> Iterator[bytes]:
-    """A whole directory as one layer tar: a layer directory whose blob is gone, with overlayfs' marks turned back."""
-    links: dict[tuple[int, int], bytes] = {}
-    yield from _tree(os.fsencode(root), b"", links)
-    yield tarwriter.END
-
-
-def _tree(root: bytes, prefix: bytes, links: dict[tuple[int, int], bytes]) -> Iterator[bytes]:
-    for base in sorted(os.listdir(root + b"/" + prefix)):
-        name = prefix + base
-        full = root + b"/" + name
-        found = os.lstat(full)
-        if _is_whiteout(found):
-            yield tarwriter.header(prefix + b".wh." + base, FILE, _MARK)
-            continue
-        yield from member(full, name, links)
-        if stat.S_ISDIR(found.st_mode):
-            if _is_opaque(os.fsdecode(full)):
-                yield tarwriter.header(name + b"/.wh..wh..opq", FILE, _MARK)
-            yield from _tree(root, name + b"/", links)
-
-
-def member(full: bytes, name: bytes, links: dict[tuple[int, int], bytes]) -> Iterator[bytes]:
-    """One file's header and data. `links` remembers inodes already written, for hard links."""
-    found = os.lstat(full)
-    mode, kind = stat.S_IMODE(found.st_mode), stat.S_IFMT(found.st_mode)
-    meta = Meta(mode, found.st_uid, found.st_gid, int(found.st_mtime))
-    if kind == stat.S_IFDIR:
-        yield tarwriter.header(name + b"/", DIRECTORY, meta, xattrs=_xattrs(full))
-        return
-    identity = (found.st_dev, found.st_ino)
-    if found.st_nlink > 1:
-        if identity in links:
-            yield tarwriter.header(name, LINK, meta, link=links[identity])
-            return
-        links[identity] = name
-    if kind == stat.S_IFREG:
-        yield from _regular(full, name, found.st_size, meta)
-    elif kind == stat.S_IFLNK:
-        yield tarwriter.header(name, SYMLINK, meta, link=os.readlink(full), xattrs=_xattrs(full))
-    elif kind == stat.S_IFIFO:
-        yield tarwriter.header(name, FIFO, meta)
-    elif kind in (stat.S_IFCHR, stat.S_IFBLK):
-        type_ = CHARACTER if kind == stat.S_IFCHR else BLOCKDEV
-        yield tarwriter.header(name, type_, meta, major=os.major(found.st_rdev), minor=os.minor(found.st_rdev))
-
-
-def _regular(full: bytes, name: bytes, size: int, meta: Meta) -> Iterator[bytes]:
-    descriptor = os.open(full, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+def _open_beneath(root: int, path: str) -> int:
+    """-1 when it is not there (any more)."""
+    resolve = openat2.RESOLVE_BENEATH | openat2.RESOLVE_NO_SYMLINKS
     try:
-        yield tarwriter.header(name, FILE, meta, size=size, xattrs=_xattrs(full))
-        left = size
-        while left:
-            data = os.read(descriptor, min(left, 1 << 20)) or bytes(min(left, 1 << 20))
-            left -= len(data)
-            yield data
-        yield tarwriter.padding(size)
-    finally:
-        os.close(descriptor)
-
-
-def _xattrs(path: bytes) -> dict[str, bytes] | None:
-    """security.capability and user.*: what Docker carries. Overlayfs' own never leave."""
-    try:
-        keys = os.listxattr(path, follow_symlinks=False)
-    except OSError:
-        return None
-    kept = [key for key in keys if key == _CAPABILITY or key.startswith("user.")]
-    return {key: os.getxattr(path, key, follow_symlinks=False) for key in kept} or None
+        return openat2.openat2(root, path or ".", os.O_PATH | os.O_DIRECTORY, resolve=resolve)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            return -1
+        raise

@@ -1,7 +1,9 @@
 """Layers from a registry: downloaded, verified and unpacked in one pass, each at most once at a time.
 
-A layer's bytes flow: socket → pipe → (thread) hash and write to `ingest/` → decompress and hash → apply to a new layer directory.
-Only when both digests are right are blob and layer renamed into place. Two clients that want the same layer wait for the same flight;
+A layer's bytes flow: socket → pipe → (thread) hash and write to `ingest/` → decompress and hash → apply to a new
+layer directory.
+Only when both digests are right are blob and layer renamed into place. Two clients that want the same layer wait for
+the same flight;
 when the last of them goes away, the flight is cancelled and the partial blob stays for the next one to resume.
 """
 
@@ -126,7 +128,9 @@ class Fetcher:
 
     @asynccontextmanager
     async def _blob_lock(self, digest: str) -> AsyncIterator[None]:
-        """The same blob may be two layers (of different chains): one downloads, the other unpacks what is there then."""
+        """The same blob may be two layers (of different chains): one downloads, the other unpacks what is there
+        then.
+        """
         lock, users = self._blob_locks.get(digest, (asyncio.Lock(), 0))
         self._blob_locks[digest] = (lock, users + 1)
         try:
@@ -206,7 +210,9 @@ async def _wait(future: asyncio.Future[None], timeout: float) -> None:
 
 
 class _Stored:
-    """Bytes on their way through: hashed, written, counted. Not a generator, so that closing a reader above leaves it usable."""
+    """Bytes on their way through: hashed, written, counted. Not a generator, so that closing a reader above leaves
+    it usable.
+    """
 
     def __init__(self, ingest: Ingest, pipe: Pipe, progress: list[int]) -> None:
         self._ingest, self._pipe, self._progress = ingest, pipe, progress

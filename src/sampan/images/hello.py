@@ -1,10 +1,13 @@
-"""`sampan/hello`: an image that needs no registry and no compiler. Pure, deterministic: the same version gives the same digests.
+"""`sampan/hello`: an image that needs no registry and no compiler. Pure, deterministic: the same version gives the
+same digests.
 
-It is made in memory, byte by byte, when it is asked for: a static ELF for each architecture that writes one text and exits, a layer with
-that file, a config, a manifest, and one index over all of them. `scripts/hello_image.py` writes the same as an OCI layout.
+It is made in memory, byte by byte, when it is asked for: a static ELF for each architecture that writes one text and
+exits, a layer with
+that file, a config, a manifest, and one index over all of them. `scripts/hello_image.py` writes the same as an OCI
+layout.
 
-Sources: System V ABI, "ELF Header", "Program Header"; syscall numbers from the kernel's unistd.h; instruction encodings from each
-architecture's manual.
+Sources: System V ABI, "ELF Header", "Program Header"; syscall numbers from the kernel's unistd.h; instruction encodings
+from each architecture's manual.
 """
 
 from __future__ import annotations
@@ -50,7 +53,9 @@ What a container leaves behind, and how to tidy up:
 
 @dataclass(frozen=True, slots=True)
 class _Machine:
-    """One architecture. `code` gets (address of the text, its length) and gives instructions: write(1, text, length); exit(0)."""
+    """One architecture. `code` gets (address of the text, its length) and gives instructions: write(1, text,
+    length); exit(0).
+    """
 
     platform: Platform
     elf: int
@@ -232,7 +237,9 @@ def build() -> tuple[bytes, dict[str, bytes]]:
 
 
 def layout(only: Platform | None = None) -> dict[str, bytes]:
-    """The files of an OCI image layout that holds the image under its name; with `only`, just the blobs one platform needs."""
+    """The files of an OCI image layout that holds the image under its name; with `only`, just the blobs one
+    platform needs.
+    """
     index, blobs = build()
     if only is not None:
         decoded = manifests.decode(index)

@@ -1,8 +1,9 @@
 """What this machine holds of images, and what must stay: content, layers, catalogue, leases, collection.
 
-A *lease* keeps blobs and layers that an operation under way needs although no image names them yet. Collection removes what no image,
-no container's snapshot, no lease and no keeper names. Order of a deletion: first the catalogue forgets, then bytes go; a crash in between
-leaves rubbish that the next start sweeps, never an image without its layers.
+A *lease* keeps blobs and layers that an operation under way needs although no image names them yet. Collection
+removes what no image,
+no container's snapshot, no lease and no keeper names. Order of a deletion: first the catalogue forgets, then bytes
+go; a crash in between leaves rubbish that the next start sweeps, never an image without its layers.
 """
 
 from __future__ import annotations
@@ -74,7 +75,9 @@ class Holdings:
             await asyncio.to_thread(self.collect, digests, digests)
 
     def collect(self, blobs: Iterable[str], chains: Iterable[str]) -> list[str]:
-        """Removes those of the given blobs and layers that nothing needs; returns the chainIDs removed, in the order given."""
+        """Removes those of the given blobs and layers that nothing needs; returns the chainIDs removed, in the
+        order given.
+        """
         with self._lock:  # renames only: the event loop takes this lock to hold things
             needed = self.catalog.named_blobs() | set(self._held)
             for keeper in self.keepers:
@@ -107,7 +110,9 @@ class Holdings:
         return self.collect(self.content.digests(), self.snapshots.layers())
 
     def reconcile(self) -> None:
-        """After a crash: half-made things go, doubtful layers are made again from their blobs, orphans are collected."""
+        """After a crash: half-made things go, doubtful layers are made again from their blobs, orphans are
+        collected.
+        """
         self.content.clean()
         for chain in self.snapshots.clean():
             log.warning("layer %s may be incomplete after a power failure: unpacking it again", chain)

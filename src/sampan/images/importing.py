@@ -1,5 +1,7 @@
-"""Images made here: `import` (a root file system becomes an image), `commit` (a container's changes become a layer), and the seam that
-builds use for both. Each new layer is kept as a blob too, so that what is made here can be pushed and saved like what was pulled.
+"""Images made here: `import` (a root file system becomes an image), `commit` (a container's changes become a layer),
+and the seam that
+builds use for both. Each new layer is kept as a blob too, so that what is made here can be pushed and saved like what
+was pulled.
 """
 
 from __future__ import annotations
@@ -96,7 +98,8 @@ class Importer:
         created_by: str = "",
         empty: bool = False,
     ) -> str:
-        """A container's changes (or, with `empty`, only new configuration) on top of image `base`. Returns the new image's id.
+        """A container's changes (or, with `empty`, only new configuration) on top of image `base`. Returns the new
+        image's id.
 
         The caller pauses the container while this runs, when it wants a quiet file system.
         """

@@ -1,26 +1,26 @@
-"""Applying a layer: a tar stream becomes a directory that overlayfs can stack. Never touches anything outside that directory.
+"""Applying a layer: a tar stream becomes a directory that overlayfs can stack, and nothing outside it is ever touched.
 
-Every path of the archive is resolved by the kernel relative to the target (openat2 with RESOLVE_IN_ROOT), as if the target were "/":
-`..`, absolute names and symlinks planted by earlier entries all stay inside. The last component is never followed.
+Every path of the archive is resolved by the kernel relative to the target (openat2 with RESOLVE_IN_ROOT), as if the
+target were "/": `..`, absolute names and symlinks planted by earlier entries all stay inside. The last component is
+never followed.
 
 What differs from plain extraction (image-spec layer.md):
 
-- `.wh.NAME` becomes a 0/0 character device NAME, `.wh..wh..opq` the xattr trusted.overlay.opaque on its directory: overlayfs' own marks.
+- `.wh.NAME` becomes a 0/0 character device NAME, `.wh..wh..opq` the xattr trusted.overlay.opaque on its directory:
+  overlayfs' own marks.
 - A later entry replaces an earlier one of the same name; a directory over a directory keeps what is in it.
 - Times of directories are set last, set-id bits after the owner (chown clears them).
 
-Speed is the point of the shape of this module: a 10,000-file layer must not take longer than GNU tar needs. Parents are opened once and
-cached, most files cost open, write, utime, close and nothing else.
+Speed is the point of the shape of this module: a 10,000-file layer must not take longer than GNU tar needs. Parents
+are opened once and cached, most files cost open, write, utime, close and nothing else.
 """
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import errno
 import hashlib
 import os
-import shutil
 import stat
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
@@ -28,9 +28,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sampan.errors import InvalidParameter, SampanError
-from sampan.images import archive
-from sampan.images.archive import Entry, TarReader
+from sampan.images import tarheaders, trees
+from sampan.images.archive import TarReader
 from sampan.images.compression import Ahead, decompress
+from sampan.images.tarheaders import Entry
 from sampan.linux import openat2
 from sampan.linux.libc import libc
 
@@ -69,10 +70,11 @@ def own_umask() -> None:
 
 
 def apply(chunks: Iterable[bytes], target: Path) -> Applied:
-    """Applies a layer, compressed or not, to an empty directory. Blocks; run it in a thread that `own_umask` was called in.
+    """Applies a layer, compressed or not, to an empty directory. Blocks; run it in a thread that `own_umask` was
+    called in.
 
-    Raises `BadArchive`, `BadLayer`, `InvalidParameter` (damaged compression), `SampanError` (disk full). What was written stays:
-    the caller owns `target` and drops it.
+    Raises `BadArchive`, `BadLayer`, `InvalidParameter` (damaged compression), `SampanError` (disk full). What was
+    written stays: the caller owns `target` and drops it.
     """
     digest = hashlib.sha256()
     with Ahead(_hashed(decompress(chunks), digest)) as plain, _Applier(target) as applier:
@@ -153,17 +155,17 @@ class _Applier:
     def _make(self, name: bytes, head: bytes, base: bytes, entry: Entry, reader: TarReader) -> None:
         parent = self._parent(head)
         kind = entry.type
-        if kind == archive.FILE:
+        if kind == tarheaders.FILE:
             self._file(name, parent, base, entry, reader)
-        elif kind == archive.DIRECTORY:
+        elif kind == tarheaders.DIRECTORY:
             self._directory(name, parent, base, entry)
-        elif kind == archive.SYMLINK:
+        elif kind == tarheaders.SYMLINK:
             self._fresh(name, parent, base, lambda: os.symlink(entry.link, base, dir_fd=parent))
             self.size += len(entry.link)
             self._settle(parent, base, entry, link=True)
-        elif kind == archive.LINK:
+        elif kind == tarheaders.LINK:
             self._hard_link(name, parent, base, entry)
-        elif kind in (archive.CHARACTER, archive.BLOCKDEV, archive.FIFO):
+        elif kind in (tarheaders.CHARACTER, tarheaders.BLOCKDEV, tarheaders.FIFO):
             self._node(name, parent, base, entry)
         else:
             raise BadLayer(f"invalid layer: entry {entry.shown!r} has the unsupported type {kind!r}")
@@ -220,7 +222,9 @@ class _Applier:
         os.ftruncate(descriptor, entry.real_size)
 
     def _directory(self, name: bytes, parent: int, base: bytes, entry: Entry) -> None:
-        """Set-id bits and xattrs come last: a set-gid directory or a default ACL would leak into what is made inside."""
+        """Set-id bits and xattrs come last: a set-gid directory or a default ACL would leak into what is made
+        inside.
+        """
         try:
             os.mkdir(base, entry.mode & 0o1777, dir_fd=parent)
         except FileExistsError:
@@ -262,9 +266,9 @@ class _Applier:
         return BadLayer(f"invalid layer: hard link {entry.shown!r} -> {target!r}: {error.strerror}")
 
     def _node(self, name: bytes, parent: int, base: bytes, entry: Entry) -> None:
-        kinds = {archive.CHARACTER: stat.S_IFCHR, archive.BLOCKDEV: stat.S_IFBLK, archive.FIFO: stat.S_IFIFO}
+        kinds = {tarheaders.CHARACTER: stat.S_IFCHR, tarheaders.BLOCKDEV: stat.S_IFBLK, tarheaders.FIFO: stat.S_IFIFO}
         mode = entry.mode | kinds[entry.type]
-        device = os.makedev(entry.major, entry.minor) if entry.type != archive.FIFO else 0
+        device = os.makedev(entry.major, entry.minor) if entry.type != tarheaders.FIFO else 0
         self._fresh(name, parent, base, lambda: os.mknod(base, mode, device, dir_fd=parent))
         self._settle(parent, base, entry)
 
@@ -367,10 +371,10 @@ class _Applier:
                 self.size -= found.st_size if stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode) else 0
             os.unlink(base, dir_fd=parent)
             if stat.S_ISLNK(found.st_mode):
-                self._forget_parents()  # cached directories may have been reached through it
+                self._forget_parents(keep=parent)  # cached directories may have been reached through it
             return
-        self.size -= tree_size(openat2.open_in_root(parent, base, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW))
-        shutil.rmtree(os.fsdecode(base), dir_fd=parent)
+        self.size -= trees.size_at(parent, base)
+        trees.remove_at(parent, base)
         prefix = name + b"/"
         for gone in [path for path in self._directories if path == name or path.startswith(prefix)]:
             del self._directories[gone]
@@ -420,32 +424,12 @@ class _Applier:
 
     def _check_space(self, coming: int) -> None:
         found = os.fstatvfs(self._root)
-        if found.f_bavail * found.f_frsize < coming + _RESERVE:
-            raise SampanError(
-                f"no space left on device: the layer needs more than the {found.f_bavail * found.f_frsize >> 20} MiB that are free"
-            )
+        free = found.f_bavail * found.f_frsize
+        if free < coming + _RESERVE:
+            raise SampanError(f"no space left on device: the layer needs more than the {free >> 20} MiB that are free")
         self._unchecked = 0
 
 
 def _by_name(parent: int, base: bytes) -> bytes:
     """A path for calls that have no dir_fd (xattrs, chmod)."""
     return b"/proc/self/fd/%d/%s" % (parent, base)
-
-
-def tree_size(descriptor: int) -> int:
-    """Bytes of all files and symlinks below an open directory, each inode once. Closes the descriptor."""
-    seen: set[int] = set()
-    total = 0
-    try:
-        for _, _, names, directory in os.fwalk(".", dir_fd=descriptor, follow_symlinks=False):
-            for name in names:
-                with contextlib.suppress(FileNotFoundError):
-                    found = os.stat(name, dir_fd=directory, follow_symlinks=False)
-                    if found.st_nlink > 1:
-                        if found.st_ino in seen:
-                            continue
-                        seen.add(found.st_ino)
-                    total += found.st_size
-    finally:
-        os.close(descriptor)
-    return total

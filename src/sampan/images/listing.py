@@ -1,4 +1,6 @@
-"""`images` and `history`: rows from the catalogue, and Docker's filters. Source: moby daemon/images/images.go, image_history.go."""
+"""`images` and `history`: rows from the catalogue, and Docker's filters. Source: moby daemon/images/images.go,
+image_history.go.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,9 @@ _PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
 
 
 def moment(text: str, now: float) -> float:
-    """A Unix time, an RFC 3339 or local time, or a Go duration before `now`. Raises `InvalidParameter` as Docker words it."""
+    """A Unix time, an RFC 3339 or local time, or a Go duration before `now`. Raises `InvalidParameter` as Docker
+    words it.
+    """
     if _DURATION.fullmatch(text):
         length = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
         return now + length if text.startswith("-") else now - length

@@ -1,7 +1,9 @@
 """`load`: an archive becomes images. docker-archive (old and new), OCI layout, or both in one; plain or compressed.
 
-One pass over the stream: files under `blobs/` and layer tars go straight into the content store while they are hashed, small JSON files stay
-in memory. What the archive says is read when it is complete; then layers are unpacked, in parallel, and the names are written down.
+One pass over the stream: files under `blobs/` and layer tars go straight into the content store while they are
+hashed, small JSON files stay
+in memory. What the archive says is read when it is complete; then layers are unpacked, in parallel, and the names are
+written down.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import msgspec
 
 from sampan.errors import InvalidParameter, SampanError
 from sampan.images import compression, layers, manifests, platforms, references
-from sampan.images.archive import FILE, LINK, SYMLINK, Entry, TarReader
+from sampan.images.archive import TarReader
 from sampan.images.content import CHUNK
 from sampan.images.digests import chain_ids, digest
 from sampan.images.holdings import Holdings, Lease
@@ -25,6 +27,7 @@ from sampan.images.model import ImageConfig, Platform
 from sampan.images.pipe import Pipe, finished
 from sampan.images.progress import LayerProgress, Progress
 from sampan.images.references import Reference
+from sampan.images.tarheaders import FILE, LINK, SYMLINK, Entry
 
 _SMALL = 4 << 20
 _SMALL_TOTAL = 64 << 20
@@ -42,7 +45,9 @@ class _Item(msgspec.Struct, rename="pascal"):
 
 @dataclass(slots=True)
 class _Contents:
-    """What an archive holds: `blobs` name → digest of content that is stored, `small` name → bytes, `links` name → name."""
+    """What an archive holds: `blobs` name → digest of content that is stored, `small` name → bytes, `links` name →
+    name.
+    """
 
     blobs: dict[str, str] = field(default_factory=dict)
     small: dict[str, bytes] = field(default_factory=dict)

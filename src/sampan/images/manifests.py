@@ -89,7 +89,8 @@ class _Shape(msgspec.Struct, rename="camel"):
 
 
 def decode(data: bytes, media_type: str = "", name: str = "manifest") -> Manifest | Index:
-    """A manifest or an index. `media_type` is what the transport said ("" when it said nothing); `name` goes into messages.
+    """A manifest or an index. `media_type` is what the transport said ("" when it said nothing); `name` goes into
+    messages.
 
     A document that could be read as both is refused (CVE-2021-41190), as is one whose own mediaType disagrees.
     """
@@ -162,7 +163,9 @@ def image_layers(manifest: Manifest, name: str) -> list[Descriptor]:
 
 
 def select(index: Index, wanted: Platform) -> Descriptor:
-    """The entry for a platform. Attestations (platform unknown/unknown) never fit. Raises `NotFound` as Docker words it."""
+    """The entry for a platform. Attestations (platform unknown/unknown) never fit. Raises `NotFound` as Docker
+    words it.
+    """
     entries = [d for d in index.manifests if d.media_type in (*_MANIFESTS, *_INDEXES)]
     found = platforms.choose([d.platform for d in entries], wanted)
     if found is not None:

@@ -1,6 +1,7 @@
 """Images as the rest of the engine sees them: the OCI image config, and an image resolved from a reference.
 
-An image's id is the sha256 of its config blob (as in Docker); a *reference* (name:tag or name@digest) points at a manifest or
+An image's id is the sha256 of its config blob (as in Docker); a *reference* (name:tag or name@digest) points at a
+manifest or
 index in the content store, whose own bytes are kept, so a digest that was pulled can be pushed back unchanged.
 """
 

@@ -16,7 +16,7 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
 from sampan.images import tarwriter
-from sampan.images.archive import BLOCKDEV, CHARACTER, DIRECTORY, FIFO, FILE, LINK, SYMLINK
+from sampan.images.tarheaders import BLOCKDEV, CHARACTER, DIRECTORY, FIFO, FILE, LINK, SYMLINK
 from sampan.images.tarwriter import Meta
 
 CHUNK = 1 << 20
@@ -43,7 +43,7 @@ def pack(
     order, as Go's filepath.Walk gives them. Runs in any thread, step by step; nothing but descriptors is kept, and
     they are closed when the iterator is.
     """
-    with contextlib.closing(_Packer(options or Options())) as packer:
+    with contextlib.closing(Packer(options or Options())) as packer:
         yield from _gathered(packer.tree(parent, os.fsencode(base), os.fsencode(name)))
 
 
@@ -61,7 +61,9 @@ def _gathered(pieces: Iterator[bytes]) -> Iterator[bytes]:
     yield b"".join(waiting)
 
 
-class _Packer:
+class Packer:
+    """Writes members, remembering inodes for hard links. `close` it."""
+
     def __init__(self, options: Options) -> None:
         self._options = options
         self._links: dict[tuple[int, int], bytes] = {}
@@ -74,7 +76,7 @@ class _Packer:
     def tree(self, parent: int, base: bytes, name: bytes) -> Iterator[bytes]:
         """Depth first with a stack of its own: a container can nest directories deeper than Python recurses."""
         if name:
-            yield from self._entry(parent, base, name)
+            yield from self.entry(parent, base, name)
         first = self._enter(parent, base)
         if first is None:
             return
@@ -90,7 +92,7 @@ class _Packer:
             inner_name = prefix + child if not prefix or prefix.endswith(b"/") else prefix + b"/" + child
             if len(inner_name) > _PATH_MAX:
                 raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), os.fsdecode(inner_name[:200]) + "…")
-            is_directory = yield from self._entry(directory, child, inner_name)
+            is_directory = yield from self.entry(directory, child, inner_name)
             if not is_directory:
                 continue
             inner = self._enter(directory, child)
@@ -111,7 +113,7 @@ class _Packer:
         self._open.append(descriptor)
         return descriptor
 
-    def _entry(self, parent: int, base: bytes, name: bytes) -> Generator[bytes, None, bool]:
+    def entry(self, parent: int, base: bytes, name: bytes) -> Generator[bytes, None, bool]:
         """One member; the generator's value tells whether it is a directory. What vanished meanwhile is left out."""
         try:
             opened = os.open(base, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)

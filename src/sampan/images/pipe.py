@@ -88,7 +88,9 @@ class Pipe:
 
 
 async def finished(future: asyncio.Future[T]) -> T:
-    """Waits for a thread's result even when cancelled meanwhile: nothing of ours may go on running behind the caller's back."""
+    """Waits for a thread's result even when cancelled meanwhile: nothing of ours may go on running behind the
+    caller's back.
+    """
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:

@@ -1,6 +1,7 @@
 """Platforms: `os/arch[/variant]` text, and which of several an image index offers fits best. Pure functions.
 
-Order of preference as in containerd's `platforms.Only`: an ARM host takes its own variant, then lower ones; an amd64 host takes 386 last.
+Order of preference as in containerd's `platforms.Only`: an ARM host takes its own variant, then lower ones; an amd64
+host takes 386 last.
 """
 
 from __future__ import annotations

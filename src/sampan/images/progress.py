@@ -1,4 +1,5 @@
-"""Docker's progress messages, as JSON objects. The docker CLI draws them from `progressDetail`; `progress` is for older clients.
+"""Docker's progress messages, as JSON objects. The docker CLI draws them from `progressDetail`; `progress` is for
+older clients.
 
 Source: moby pkg/jsonmessage (the shape), distribution/xfer (the statuses).
 """

@@ -114,7 +114,9 @@ class Puller:
     async def _layers(
         self, repository: Repository, manifest: Manifest, config: ImageConfig, lease: Lease, progress: Progress
     ) -> None:
-        """All layers at once (the fetcher bounds it). Each is a directory of its own, so none waits for the one below."""
+        """All layers at once (the fetcher bounds it). Each is a directory of its own, so none waits for the one
+        below.
+        """
         chain = chain_ids(config.rootfs.diff_ids)
         lease.hold(*chain, *(layer.digest for layer in manifest.layers))
         missing: list[tuple[Wanted, LayerProgress]] = []
@@ -138,7 +140,9 @@ class Puller:
     def _publish(
         self, reference: Reference, id: str, manifest: Manifest, config: ImageConfig, manifest_digest: str, target: str
     ) -> tuple[bool, list[str]]:
-        """Writes the image down under its tag and its digest. (is the name new or moved?, digests it stood for before)"""
+        """Writes the image down under its tag and its digest. (is the name new or moved?, digests it stood for
+        before)
+        """
         catalog = self._holdings.catalog
         by_digest = reference._replace(tag="", digest=target)
         name = reference if reference.digest else reference.tagged()

@@ -1,8 +1,8 @@
 """Image references: Docker's grammar, its defaults and its messages, as values. Pure functions.
 
 Words: a *reference* is a name with a tag, a digest, both or neither. The *canonical* spelling has the registry's domain
-(`docker.io/library/busybox:latest`), the *familiar* one is what people type (`busybox:latest`). The *path* is the name without
-its domain (`library/busybox`), which is what a registry is asked for.
+(`docker.io/library/busybox:latest`), the *familiar* one is what people type (`busybox:latest`). The *path* is the
+name without its domain (`library/busybox`), which is what a registry is asked for.
 
 Source of the grammar: distribution/reference, "reference.go" (name, tag and digest productions).
 """

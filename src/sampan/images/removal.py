@@ -1,4 +1,6 @@
-"""`rmi`: untag or delete, and when it is refused. Rules, order and messages are dockerd's (moby daemon/images/image_delete.go)."""
+"""`rmi`: untag or delete, and when it is refused. Rules, order and messages are dockerd's (moby
+daemon/images/image_delete.go).
+"""
 
 from __future__ import annotations
 

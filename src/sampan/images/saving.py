@@ -1,6 +1,7 @@
 """`save`: images become one tar that is a docker-archive and an OCI layout at once, as dockerd 25+ writes it.
 
-Layers go out as the blobs they came as (compressed or not) with their own manifests, so digests survive save and load here; docker load,
+Layers go out as the blobs they came as (compressed or not) with their own manifests, so digests survive save and load
+here; docker load,
 podman and skopeo read compressed layers too. Entries are sorted and carry no time: the same images give the same bytes.
 """
 
@@ -34,7 +35,9 @@ class Chosen:
 
 
 def choose(catalog: Catalog, refs: list[str], platform: Platform | None) -> list[Chosen]:
-    """Which images `save A B C` means. A name without tag means all its tags; an id or digest saves no name. Raises `NotFound`."""
+    """Which images `save A B C` means. A name without tag means all its tags; an id or digest saves no name.
+    Raises `NotFound`.
+    """
     chosen: dict[str, Chosen] = {}
     for ref in refs:
         named: list[tuple[str, Reference | None]] = [*_names(catalog, ref)]
@@ -80,10 +83,7 @@ def _files(holdings: Holdings, chosen: list[Chosen]) -> tuple[dict[str, bytes], 
             media_type=manifest.media_type or manifests.OCI_MANIFEST, digest=record.manifest, size=len(data)
         )
         entries += [_named(described, name) for name in image.names] or [described]
-        sources = {
-            diff_id: layer
-            for diff_id, layer in zip(holdings.catalog.config(image.id).rootfs.diff_ids, manifest.layers, strict=False)
-        }
+        sources = dict(zip(holdings.catalog.config(image.id).rootfs.diff_ids, manifest.layers, strict=False))
         items.append(
             {
                 "Config": _path(image.id),

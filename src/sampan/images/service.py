@@ -1,4 +1,6 @@
-"""The front door of images: one method an operation of the Engine API, in domain terms. The work is in the modules it imports."""
+"""The front door of images: one method an operation of the Engine API, in domain terms. The work is in the modules
+it imports.
+"""
 
 from __future__ import annotations
 
@@ -39,8 +41,8 @@ _Texts = list[str]
 
 
 class Images:
-    """`users` is asked before an image is deleted: given an image id, it returns (container id, running) of those that use it.
-    `engine` sets it, so that this room needs not know containers."""
+    """`users` is asked before an image is deleted: given an image id, it returns (container id, running) of those
+    that use it. `engine` sets it, so that this room needs not know containers."""
 
     users: Callable[[str], list[tuple[str, bool]]] = staticmethod(lambda image_id: [])
 
@@ -79,7 +81,9 @@ class Images:
 
     # -- looking -----------------------------------------------------------------------------------
     def resolve(self, ref: str, platform: Platform | None = None) -> Image:
-        """By reference, digest, id or unique id prefix. Raises `NotFound("No such image: …:latest")` as Docker words it."""
+        """By reference, digest, id or unique id prefix. Raises `NotFound("No such image: …:latest")` as Docker
+        words it.
+        """
         id = self._catalog.find(ref)
         if platform is not None:
             self._catalog.require_platform(ref, id, platform)
@@ -158,7 +162,9 @@ class Images:
     async def pull(
         self, reference: str, platform: Platform | None, auth: RegistryAuth | None, progress: Progress
     ) -> None:
-        """`reference` has a tag or digest; with neither, every tag of the repository is pulled. Progress as Docker draws it."""
+        """`reference` has a tag or digest; with neither, every tag of the repository is pulled. Progress as Docker
+        draws it.
+        """
         parsed = references.parse(reference)
         if parsed.name == hello.REFERENCE.name and parsed.tagged() == hello.REFERENCE:
             await self._pull_hello(platform, progress)
@@ -215,7 +221,9 @@ class Images:
         quiet: bool = False,
         platform: Platform | None = None,
     ) -> _Texts:
-        """docker-archive or OCI layout, plain, gzip or zstd. Tells `Loaded image: …` through `progress`, and returns those names or ids."""
+        """docker-archive or OCI layout, plain, gzip or zstd. Tells `Loaded image: …` through `progress`, and
+        returns those names or ids.
+        """
         told: list[str] = []
         for id, names in await self._loader.load(archive, progress, quiet, platform):
             for name in names:
@@ -265,7 +273,9 @@ class Images:
         created_by: str = "",
         empty: bool = False,
     ) -> str:
-        """A container's snapshot on top of image `base` (an id) as a new image. Returns its id. The caller announces `commit`."""
+        """A container's snapshot on top of image `base` (an id) as a new image. Returns its id. The caller
+        announces `commit`.
+        """
         name = references.parse(reference).tagged() if reference else None
         id = await self._importer.commit(
             base,
@@ -284,7 +294,9 @@ class Images:
 
     # -- the disk ----------------------------------------------------------------------------------
     def _sync_later(self) -> None:
-        """Writes new layers out behind the caller's back; until that is done a power cut makes them be unpacked again."""
+        """Writes new layers out behind the caller's back; until that is done a power cut makes them be unpacked
+        again.
+        """
         if self._syncing is None or self._syncing.done():
             self._syncing = asyncio.get_running_loop().run_in_executor(None, self.holdings.snapshots.sync)
 

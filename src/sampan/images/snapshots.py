@@ -1,22 +1,23 @@
 """Snapshots: one directory a layer, keyed by chainID, and a writable upper directory for each container.
 
-Words: a *layer* snapshot is committed, read-only and shared; an *active* snapshot belongs to one key (a container id) and
-is an upper and a work directory over a parent chain. Layout under the data root::
+Words: a *layer* snapshot is committed, read-only and shared; an *active* snapshot belongs to one key (a container id)
+and is an upper and a work directory over a parent chain. Layout under the data root::
 
     layers/<chainid hex>/diff     the layer's files, whiteouts in overlayfs form
     layers/<chainid hex>/parent   symlink whose text is the parent's chainID, absent at the bottom
     layers/<chainid hex>/size     symlink whose text is the bytes of its files
-    layers/<chainid hex>/unsynced symlink whose text is the boot it was unpacked in, until its files are known to be on the disk
+    layers/<chainid hex>/unsynced symlink whose text is the boot it was unpacked in, until its files are on the disk
     layers/.new-*, .gone-*        being made, being removed: never seen by anyone else, dropped at start
     snapshots/<key>/upper, work   the container's writable layer
     snapshots/<key>/parent        as above
 
-Walk: `new_layer()` gives a directory to unpack into; `commit` renames it to its chainID, so nothing half-made can be mounted.
+Walk: `new_layer()` gives a directory to unpack into; `commit` renames it to its chainID, so nothing half-made can be
+mounted.
 `prepare(key, parent)` makes the container's directories, `mount` stacks them, `changes` compares, `remove` forgets.
 """
 
 # An os call costs a third of pathlib's, and these are hot.
-# ruff: noqa: PTH101, PTH102, PTH103, PTH104, PTH105, PTH106, PTH108, PTH110, PTH115, PTH116, PTH208, PTH211
+# ruff: noqa: PTH101, PTH102, PTH103, PTH104, PTH108, PTH110, PTH115, PTH116, PTH211
 
 from __future__ import annotations
 
@@ -24,15 +25,13 @@ import contextlib
 import errno
 import functools
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from sampan.errors import NotFound, SampanError
-from sampan.images import diff
+from sampan.images import diff, trees
 from sampan.images.content import hex_of
 from sampan.images.diff import Change
-from sampan.images.layers import tree_size
 from sampan.linux import mounts
 
 __all__ = ["Change", "NewLayer", "Snapshots"]
@@ -73,8 +72,7 @@ class NewLayer:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        if self._directory.exists():
-            shutil.rmtree(self._directory)
+        trees.remove(self._directory)
 
 
 class Snapshots:
@@ -111,7 +109,8 @@ class Snapshots:
         return [f"sha256:{entry.name}" for entry in os.scandir(self._layers) if len(entry.name) == 64]
 
     def detach_layer(self, chain_id: str) -> Path | None:
-        """Takes a layer that nothing names any more out of sight, at once; the caller deletes what is returned with `purge`.
+        """Takes a layer that nothing names any more out of sight, at once; the caller deletes what is returned with
+        `purge`.
 
         A crash in between leaves rubbish for the next start, not half a layer.
         """
@@ -140,7 +139,8 @@ class Snapshots:
     def sync(self) -> None:
         """Writes every layer's files to the disk (one syncfs) and takes their `unsynced` marks away.
 
-        Layers are not fsynced file by file; one that was unpacked in an earlier boot and still carries the mark is not trusted.
+        Layers are not fsynced file by file; one that was unpacked in an earlier boot and still carries the mark is
+        not trusted.
         """
         marked = [entry.path for entry in os.scandir(self._layers) if os.path.lexists(f"{entry.path}/unsynced")]
         if not marked:
@@ -155,11 +155,13 @@ class Snapshots:
                 os.unlink(f"{path}/unsynced")
 
     def clean(self) -> list[str]:
-        """Drops what a killed daemon left half-made, and layers a power cut may have left incomplete; returns those chainIDs."""
+        """Drops what a killed daemon left half-made, and layers a power cut may have left incomplete; returns
+        those chainIDs.
+        """
         for room in (self._layers, self._active):
             for entry in os.scandir(room):
-                if entry.name.startswith((".new-", ".gone-")):
-                    shutil.rmtree(entry.path)
+                if entry.name.startswith("."):
+                    purge(Path(entry.path))
         dropped = []
         for chain_id in self.layers():
             mark = _read_link(self._layers / hex_of(chain_id) / "unsynced")
@@ -170,7 +172,9 @@ class Snapshots:
 
     # -- active snapshots --------------------------------------------------------------------------
     def prepare(self, key: str, parent: str | None) -> None:
-        """A new active snapshot over the chain that ends at `parent` (a chainID; None for an empty root). Idempotent."""
+        """A new active snapshot over the chain that ends at `parent` (a chainID; None for an empty root).
+        Idempotent.
+        """
         lowers = self.lowers(parent)
         final = self._directory(key)
         if os.path.exists(final):
@@ -206,8 +210,8 @@ class Snapshots:
     def mount(self, key: str, target: Path, *, volatile: bool = False) -> None:
         """Mounts the active snapshot's root at `target` (made when missing). Idempotent: already mounted is fine.
 
-        `volatile` leaves out all syncing, also at unmount, where overlayfs otherwise writes the whole disk's dirty pages out: for
-        containers that `--rm` removes at their end anyway, whatever a power cut does to them.
+        `volatile` leaves out all syncing, also at unmount, where overlayfs otherwise writes the whole disk's dirty
+        pages out: for containers that `--rm` removes at their end anyway, whatever a power cut does to them.
         """
         directory = self._directory(key)
         if not os.path.exists(directory):
@@ -215,9 +219,10 @@ class Snapshots:
         os.makedirs(target, exist_ok=True)
         if mounts.is_mounted(target):
             return
-        # Left by a volatile mount that was not unmounted: the kernel would refuse the directory (Documentation/filesystems/overlayfs).
+        # Left by a volatile mount that was not unmounted: the kernel would refuse the directory
+        # (Documentation/filesystems/overlayfs).
         with contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(f"{directory}/work/work/incompat")
+            trees.remove(Path(f"{directory}/work/work/incompat"))
         lowers = self.lowers(self.parent(key)) or (self._empty(),)
         options = {**_OPTIONS, "volatile": None} if volatile else _OPTIONS
         mounts.overlay(lowers, target, upper=f"{directory}/upper", work=f"{directory}/work", options=options)
@@ -258,10 +263,7 @@ class Snapshots:
 
     def usage(self, key: str) -> int:
         """Bytes in the writable layer (`SizeRw`)."""
-        try:
-            return tree_size(os.open(self.upper(key), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
-        except FileNotFoundError:
-            return 0
+        return trees.size(self.upper(key))
 
     def changes(self, key: str) -> list[Change]:
         """What differs from the image, in tree order (`GET /containers/{id}/changes`)."""
@@ -298,7 +300,8 @@ def _detach(directory: Path, room: Path) -> Path | None:
 def purge(gone: Path | None) -> None:
     """Deletes what was detached. A file that a mount keeps busy is left for the next start."""
     if gone is not None:
-        shutil.rmtree(gone, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            trees.remove(gone)
 
 
 def _syncfs(descriptor: int) -> None:

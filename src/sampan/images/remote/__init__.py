@@ -1,6 +1,7 @@
 """The registry client: Docker Hub and any other, over OCI distribution-spec 1.1.
 
-`auth` (who we are: challenges, tokens) · `hosts` (where to ask: mirrors, insecure registries, certs.d) · `failures` (what went wrong,
+`auth` (who we are: challenges, tokens) · `hosts` (where to ask: mirrors, insecure registries, certs.d) · `failures`
+(what went wrong,
 in Docker's words) · `client` (manifests, blobs, tags). aiohttp is imported on the first request only.
 """
 

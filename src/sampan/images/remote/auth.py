@@ -1,4 +1,6 @@
-"""Credentials and challenges: pure functions and values. Sources: RFC 9110 (11.6), distribution "Token Authentication"."""
+"""Credentials and challenges: pure functions and values. Sources: RFC 9110 (11.6), distribution "Token
+Authentication".
+"""
 
 from __future__ import annotations
 

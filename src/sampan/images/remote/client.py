@@ -1,8 +1,9 @@
 """Talking to registries: one `Remote` for the daemon, one `Repository` for each operation.
 
-Rules kept here: credentials go to the host they were given for and to the token server it names, never along a redirect to another
-host (CVE-2020-15157 is what happens otherwise); a broken download continues where it broke (Range); 5xx, 429 and lost connections are
-tried again with growing pauses; every answer that is read whole has a size limit.
+Rules kept here: credentials go to the host they were given for and to the token server it names, never along a
+redirect to another
+host (CVE-2020-15157 is what happens otherwise); a broken download continues where it broke (Range); 5xx, 429 and lost
+connections are tried again with growing pauses; every answer that is read whole has a size limit.
 
 Source: OCI distribution-spec 1.1; distribution "Token Authentication", "OAuth2 token".
 """
@@ -123,7 +124,9 @@ class Repository:
         return RemoteManifest(data, digest, media_type)
 
     async def manifest_digest(self, tag: str) -> str:
-        """What a tag points at, by HEAD: costs no rate limit. "" when the registry does not say (or has no such tag)."""
+        """What a tag points at, by HEAD: costs no rate limit. "" when the registry does not say (or has no such
+        tag).
+        """
         try:
             async with self._get(f"manifests/{tag}", headers=_ACCEPT, method="HEAD") as response:
                 return str(response.headers.get("Docker-Content-Digest", ""))
@@ -169,8 +172,8 @@ class Repository:
                 tries = 1 if position > before else tries + 1
                 if tries >= _TRIES:
                     raise SampanError(
-                        f"download of blob {descriptor.digest} from {self._reference.domain} broke off after {position} of "
-                        f"{descriptor.size} bytes: {str(error) or 'unexpected EOF'}"
+                        f"download of blob {descriptor.digest} from {self._reference.domain} broke off after "
+                        f"{position} of {descriptor.size} bytes: {str(error) or 'unexpected EOF'}"
                     ) from None
                 await _pause(tries)
 

@@ -1,6 +1,7 @@
 """Where a registry is asked: mirrors first, then the registry itself; https, and http only where that is allowed.
 
-Rules as Docker's: loopback addresses and `localhost` are insecure by default, `insecure-registries` lists hosts (`name[:port]`) and
+Rules as Docker's: loopback addresses and `localhost` are insecure by default, `insecure-registries` lists hosts
+(`name[:port]`) and
 networks (CIDR). An insecure registry is tried with https (certificate not checked) and then with plain http.
 Certificates: `<certs.d>/<host:port>/*.crt` (authorities), `*.cert` with `*.key` (client).
 """
