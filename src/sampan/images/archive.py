@@ -13,7 +13,33 @@ import struct
 import zlib
 from collections.abc import Iterable, Iterator
 
-from sampan.images.tarheaders import DIRECTORY, FILE, BadArchive, Entry, apply_pax, number, records
+from sampan.images.tarheaders import (
+    BLOCKDEV,
+    CHARACTER,
+    DIRECTORY,
+    FIFO,
+    FILE,
+    LINK,
+    SYMLINK,
+    BadArchive,
+    Entry,
+    apply_pax,
+    number,
+    records,
+)
+
+__all__ = [
+    "BLOCKDEV",
+    "CHARACTER",
+    "DIRECTORY",
+    "FIFO",
+    "FILE",
+    "LINK",
+    "SYMLINK",
+    "BadArchive",
+    "Entry",
+    "TarReader",
+]
 
 BLOCK = 512
 SPECIAL_LIMIT = 1 << 20
