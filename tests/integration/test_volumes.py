@@ -27,10 +27,9 @@ class Bench:
         self.events = EventLog(database)
         self.volumes = Volumes(root, database, self.events)
         self.mounting = Mounting(self.volumes, None, Snapshots(root))  # type: ignore[arg-type]
-        self.rootfs = root / "rootfs"
         self.bundle = root / "bundle"
-        for place in (self.rootfs, self.bundle):
-            place.mkdir()
+        self.rootfs = self.bundle / "rootfs"
+        self.rootfs.mkdir(parents=True)
 
     def container(self, host_config: HostConfig, config: Config | None = None) -> Container:
         def none(ref: str) -> Container:

@@ -17,6 +17,7 @@ from sampan.containers.model import (
 from sampan.containers.mount_syntax import tmpfs_options
 from sampan.containers.mounts import oci_mounts, resolve, rootfs_propagation
 from sampan.errors import InvalidParameter, NotFound
+from sampan.runtime import StartFailed
 
 NAME = 'invalid mount config for type "{}": {}'
 
@@ -209,7 +210,7 @@ def test_tmpfs_words_override_the_defaults() -> None:
 @pytest.mark.parametrize("destination", ["/proc", "/proc/sys", "/proc/foo/../self"])
 def test_nothing_is_mounted_over_proc(destination: str) -> None:
     found = resolve(Config(), HostConfig(binds=[f"/srv:{destination}"]), none)
-    with pytest.raises(InvalidParameter, match="check proc-safety"):
+    with pytest.raises(StartFailed, match="check proc-safety"):
         oci_mounts(found, None, {point.destination: "/srv" for point in found})
     assert oci_mounts([MountPoint(type="bind", destination="/proc/meminfo")], None, {"/proc/meminfo": "/lxcfs"})
 

@@ -19,12 +19,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from sampan.errors import InvalidParameter, SampanError
-from sampan.images import archive
-from sampan.images.archive import Entry, TarReader
+from sampan.images import tarheaders
+from sampan.images.archive import TarReader
 from sampan.images.compression import decompress
+from sampan.images.tarheaders import Entry
 from sampan.linux import openat2
 
-_NODES = {archive.CHARACTER: stat.S_IFCHR, archive.BLOCKDEV: stat.S_IFBLK, archive.FIFO: stat.S_IFIFO}
+_NODES = {tarheaders.CHARACTER: stat.S_IFCHR, tarheaders.BLOCKDEV: stat.S_IFBLK, tarheaders.FIFO: stat.S_IFIFO}
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _PARENTS = 64
 
@@ -104,7 +105,7 @@ class _Extractor:
             found = os.stat(last, dir_fd=parent, follow_symlinks=False)
         except FileNotFoundError:
             return False
-        old, new = stat.S_ISDIR(found.st_mode), entry.type == archive.DIRECTORY
+        old, new = stat.S_ISDIR(found.st_mode), entry.type == tarheaders.DIRECTORY
         if old and new:
             return True
         if self._rules.keep_kind and old:
@@ -125,9 +126,9 @@ class _Extractor:
             os.close(self._parents.pop(gone))
 
     def _make(self, parent: int, last: str, path: str, entry: Entry, reader: TarReader, merged: bool) -> None:
-        if entry.type == archive.FILE:
+        if entry.type == tarheaders.FILE:
             self._file(parent, last, entry, reader)
-        elif entry.type == archive.DIRECTORY:
+        elif entry.type == tarheaders.DIRECTORY:
             if not merged:
                 os.mkdir(last, 0o700, dir_fd=parent)
             opened = os.open(last, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
@@ -136,15 +137,15 @@ class _Extractor:
             finally:
                 os.close(opened)
             self._times[path] = entry.mtime
-        elif entry.type == archive.LINK:
+        elif entry.type == tarheaders.LINK:
             self._link(parent, last, entry)
-        elif entry.type == archive.SYMLINK:
+        elif entry.type == tarheaders.SYMLINK:
             os.symlink(entry.link, os.fsencode(last), dir_fd=parent)
             uid, gid = self._owner(entry)
             os.chown(last, uid, gid, dir_fd=parent, follow_symlinks=False)
             os.utime(last, ns=(entry.mtime, entry.mtime), dir_fd=parent, follow_symlinks=False)
         elif entry.type in _NODES:
-            device = os.makedev(entry.major, entry.minor) if entry.type != archive.FIFO else 0
+            device = os.makedev(entry.major, entry.minor) if entry.type != tarheaders.FIFO else 0
             os.mknod(last, _NODES[entry.type] | 0o600, device, dir_fd=parent)
             self._settle_node(parent, last, entry)
         else:
@@ -223,8 +224,8 @@ def _pieces(entry: Entry, reader: TarReader) -> Iterator[tuple[int, memoryview]]
 
 def _operation(entry: Entry) -> str:
     return {
-        archive.DIRECTORY: "mkdir",
-        archive.LINK: "link",
-        archive.SYMLINK: "symlink",
-        archive.FILE: "open",
+        tarheaders.DIRECTORY: "mkdir",
+        tarheaders.LINK: "link",
+        tarheaders.SYMLINK: "symlink",
+        tarheaders.FILE: "open",
     }.get(entry.type, "mknod")

@@ -11,6 +11,7 @@ runtime has created the container.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -138,7 +139,11 @@ class Mounting:
                     sources[point.destination] = _below(path, point.subpath, stage / str(number))
                 elif point.type == "image":
                     sources[point.destination] = self._stage_image(point, stage / str(number))
-            entries = oci_mounts(points, container.host_config.tmpfs, sources)
+            files = {destination for destination, source in sources.items() if not Path(source).is_dir()}
+            entries = oci_mounts(points, container.host_config.tmpfs, sources, files)
+            with openat2.root(bundle / "rootfs") as root:
+                _plant_marks(root)
+                _keep_modes(root, entries)
             undo.pop_all()
         for point in points:
             if point.type == "volume":
@@ -201,6 +206,33 @@ def _readable(descriptor: int) -> Iterator[int]:
 def _is_empty(directory: int) -> bool:
     with os.scandir(directory) as entries:
         return next(entries, None) is None
+
+
+def _plant_marks(root: int) -> None:
+    """What Docker puts in every container besides the mounts: /.dockerenv, by which programs know where they are, and
+    /etc/mtab."""
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(".dockerenv", os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o755, dir_fd=root))
+    with contextlib.suppress(OSError):  # no /etc, or an mtab of the image's own
+        parent, name = openat2.open_parent(root, "/etc/mtab")
+        try:
+            os.symlink("/proc/mounts", name, dir_fd=parent)
+        finally:
+            os.close(parent)
+
+
+def _keep_modes(root: int, entries: Sequence[dict[str, object]]) -> None:
+    """A tmpfs over a directory of the image has that directory's mode unless another is given, as with runc."""
+    for entry in entries:
+        options = entry["options"]
+        if entry["type"] != "tmpfs" or not isinstance(options, list):
+            continue
+        if any(option.startswith("mode=") for option in options):
+            continue
+        with contextlib.suppress(OSError):
+            found = openat2.open_in_root(root, str(entry["destination"]), os.O_PATH | os.O_DIRECTORY)
+            options.append(f"mode={stat.S_IMODE(os.fstat(found).st_mode):o}")
+            os.close(found)
 
 
 def _check_source(point: MountPoint) -> None:

@@ -13,7 +13,7 @@ word, `mounting` makes the list real.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from sampan.containers.model import Config, Container, HostConfig, MountPoint
 from sampan.containers.mount_syntax import (
@@ -27,6 +27,7 @@ from sampan.containers.mount_syntax import (
     volumes_from,
 )
 from sampan.errors import InvalidParameter
+from sampan.runtime.failures import create_failed
 
 _PROC_ALLOWED = frozenset(
     f"/proc/{name}"
@@ -110,13 +111,16 @@ def _volume_path(path: str) -> str:
 
 
 def oci_mounts(
-    points: Sequence[MountPoint], tmpfs: Mapping[str, str] | None, sources: Mapping[str, str]
+    points: Sequence[MountPoint],
+    tmpfs: Mapping[str, str] | None,
+    sources: Mapping[str, str],
+    files: Collection[str] = (),
 ) -> list[dict[str, object]]:
     """The user's mounts in OCI form (runtime-spec config.md, "Mounts"), parents first.
 
-    `sources` gives the host path for each destination (`Mounting.stage`). A tmpfs from HostConfig.Tmpfs takes the place
-    of a mount point at the same destination. Raises `InvalidParameter` for a bad tmpfs option or a destination in
-    /proc.
+    `sources` gives the host path for each destination (`Mounting.stage`); `files` are those whose source is no
+    directory. A tmpfs from HostConfig.Tmpfs takes the place of a mount point at the same destination. Raises
+    `InvalidParameter` for a bad tmpfs option or a destination in /proc.
     """
     memory = {clean(path): options.split(",") for path, options in (tmpfs or {}).items()}
     entries: list[dict[str, object]] = []
@@ -129,7 +133,12 @@ def oci_mounts(
             source = sources[point.destination]
             _guard_proc(point.destination, source)
             entries.append(
-                {"destination": point.destination, "type": "bind", "source": source, "options": _bind_options(point)}
+                {
+                    "destination": point.destination,
+                    "type": "bind",
+                    "source": source,
+                    "options": _bind_options(point, point.destination in files),
+                }
             )
     for destination, words in memory.items():
         _guard_proc(destination, "tmpfs")
@@ -139,11 +148,12 @@ def oci_mounts(
     return sorted(entries, key=lambda entry: depth(str(entry["destination"])))
 
 
-def _bind_options(point: MountPoint) -> list[str]:
+def _bind_options(point: MountPoint, is_file: bool) -> list[str]:
     options = ["bind" if NON_RECURSIVE in point.options else "rbind"]
     if not point.rw:
-        # "rro" also covers what is mounted below the source (Linux 5.12; Docker 25 made it the default).
-        options.append("ro" if READ_ONLY_NON_RECURSIVE in point.options else "rro")
+        # "rro" also covers what is mounted below the source (Linux 5.12; Docker 25 made it the default). crun 1.8 opens
+        # what is rro as a directory.
+        options.append("ro" if is_file or READ_ONLY_NON_RECURSIVE in point.options else "rro")
     return [*options, point.propagation or "rprivate"]
 
 
@@ -166,8 +176,8 @@ def _guard_proc(destination: str, source: str) -> None:
         reason = "cannot be mounted because it is not of type proc"
     else:
         reason = "cannot be mounted because it is inside /proc"
-    raise InvalidParameter(
-        f'OCI runtime create failed: error mounting "{source}" to rootfs at "{destination}": '
+    raise create_failed(
+        f'error mounting "{source}" to rootfs at "{destination}": create mount destination for {destination} mount: '
         f'check proc-safety of {destination} mount: "{destination}" {reason}'
     )
 

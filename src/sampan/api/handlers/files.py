@@ -11,7 +11,7 @@ from aiohttp import web
 from sampan.api.call import Call, empty, reply
 from sampan.api.timestamps import rfc3339
 from sampan.containers.archive import PathStat
-from sampan.errors import InvalidParameter
+from sampan.errors import InvalidParameter, SampanError
 
 TAR = "application/x-tar"
 
@@ -45,14 +45,27 @@ async def archive_get(call: Call) -> web.StreamResponse:
 
 
 async def archive_put(call: Call) -> web.StreamResponse:
-    await call.engine.containers.put_archive(
-        call.name,
-        _path(call),
-        call.stream(),
-        keep_kind=call.flag("noOverwriteDirNonDir"),
-        copy_owner=call.flag("copyUIDGID"),
-    )
+    body = call.stream()
+    try:
+        await call.engine.containers.put_archive(
+            call.name,
+            _path(call),
+            body,
+            keep_kind=call.flag("noOverwriteDirNonDir"),
+            copy_owner=call.flag("copyUIDGID"),
+        )
+    except SampanError:
+        await _read_on(body)
+        raise
     return empty(200)
+
+
+async def _read_on(body: AsyncIterator[bytes]) -> None:
+    """The docker CLI logs a broken pipe when the answer comes before it has sent all; dockerd (Go's http server) reads
+    256 KiB more first."""
+    left = 256 << 10
+    while left > 0 and (piece := await anext(body, b"")):
+        left -= len(piece)
 
 
 async def changes(call: Call) -> web.StreamResponse:
