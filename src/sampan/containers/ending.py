@@ -20,7 +20,8 @@ log = logging.getLogger(__name__)
 
 
 class Ending:
-    """`remove` is set by `service`; `exec_ended` is told of execs' exits, `ended` of each run's end."""
+    """`remove` takes an AutoRemove container down and away, under its lock; `exec_ended` is told of execs' exits,
+    `ended` of each run's end. `service` sets them."""
 
     def __init__(self, context: Context, starting: Starting, attaching: Attaching) -> None:
         self._context = context
@@ -49,16 +50,19 @@ class Ending:
                 if record.container.state.status not in (Status.RUNNING, Status.PAUSED):
                     self._context.runtime.acknowledge(exit)  # of a start that failed
                     return
-                await self.record(record, exit)
-            remove = record.container.host_config.auto_remove and not record.restarting_by_hand
-            if remove and not record.container.state.running:
-                await self.remove(record)
+                if await self._record(record, exit):
+                    await self._starting.undo(record.container, self._context.bundle(record.container))
+                    record.restart_pending = self._context.keep(self._restart_later(record))
+                elif record.container.host_config.auto_remove and not (record.restarting_by_hand or record.removing):
+                    await self.remove(record)
+                else:
+                    await self._starting.undo(record.container, self._context.bundle(record.container))
         except Exception:
             log.exception("recording the exit of container %s", exit.id)
 
-    async def record(self, record: Record, exit: Exit) -> None:
-        """Under the lock. The state is written and the waiters are woken before the slow taking down, which the lock
-        keeps others from seeing half done; but ports and addresses are free again by then."""
+    async def _record(self, record: Record, exit: Exit) -> bool:
+        """Under the lock; is it to be restarted? The state is written and the waiters are woken before the slow taking
+        down, which the lock keeps others from seeing half done; but ports and addresses are free again by then."""
         context, container = self._context, record.container
         state = container.state
         finished_at = max(exit.time, state.started_at)  # a file's time comes from a coarser clock
@@ -67,7 +71,6 @@ class Ending:
         again = not record.stop_requested and restarts.wanted(
             container.host_config.restart_policy, exit.exit_code, state.manually_stopped, record.restarts
         )
-        bundle = context.bundle(container)
         if container.ports or any(settings.ipam_config for settings in container.networking.values()):
             await context.networks.down(container.id)
         transitions.ended(
@@ -78,15 +81,12 @@ class Ending:
             container.restart_count += 1
             record.restart_delay = restarts.next_delay(record.restart_delay, ran)
         networking.clear(container)
-        context.save(record)
-        context.runtime.acknowledge(exit)
+        context.save(record)  # the exit file goes with the bundle
         if exit.oom_killed:
             context.publish(container, "oom")
         context.publish(container, "die", exitCode=str(exit.exit_code), execDuration=str(int(ran)))
         record.wake_exit((exit.exit_code, state.error or None))
-        await self._starting.undo(container, bundle)
-        if again:
-            record.restart_pending = context.keep(self._restart_later(record))
+        return again
 
     async def _restart_later(self, record: Record) -> None:
         await asyncio.sleep(record.restart_delay)

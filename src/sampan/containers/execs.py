@@ -209,4 +209,5 @@ def check_active(container: Container, ref: str) -> None:
 
 
 def _words(exec_: Exec) -> str:
-    return " ".join(exec_.config.cmd or [])
+    command = exec_.config.cmd or [""]
+    return f"{command[0]} {' '.join(command[1:])}"  # with the trailing space that Docker has

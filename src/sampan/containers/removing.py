@@ -41,8 +41,27 @@ class Removing:
         finally:
             record.removing = False
 
+    async def after_run(self, record: Record) -> None:
+        """`--rm`, under the lock, right after the end of the run, whose mounts and network are still there."""
+        context, container = self._context, record.container
+        record.removing = True
+        bundle = context.bundle(container)
+        transitions.change(container.state, Status.REMOVING)
+        container.remove_volumes = True
+        if _owes_nothing(container):
+            # Nobody can tell the difference but by its latency: id and name are free, and what is left has no document.
+            self._forget(record)
+            await self._starting.undo(container, bundle, lambda: self._erase(container))
+            return
+        try:
+            context.save(record)
+            await self._starting.undo(container, bundle)
+            await self.finish(record)
+        finally:
+            record.removing = False
+
     async def automatic(self, record: Record) -> None:
-        """`--rm`: after the end, or a start that failed. Somebody may have removed it already."""
+        """`--rm` after a start that failed. Somebody may have removed it already."""
         if not record.removing and record.id in self._context.roster:
             with contextlib.suppress(Conflict):
                 await self.remove(record, record.id, force=True, volumes=True)
@@ -72,8 +91,6 @@ class Removing:
     async def finish(self, record: Record) -> None:
         """Under the lock, with the document saying `removing`. Reconciling comes here too."""
         context, container = self._context, record.container
-        self._attaching.let_go(record)
-        outcome = (container.state.exit_code, container.state.error or None)
         try:
             await asyncio.to_thread(self._erase, container)
         except Exception as error:
@@ -81,11 +98,17 @@ class Removing:
             container.state.error = str(error)
             context.save(record)
             raise SampanError(f"unable to remove filesystem: {error}") from error
+        self._forget(record)
+
+    def _forget(self, record: Record) -> None:
+        """The document goes, and everybody who waits is told."""
+        context, container = self._context, record.container
+        self._attaching.let_go(record)
         self._execs.forget_all(container)
         context.documents.delete(container.id)
         context.roster.discard(record)
         context.publish(container, "destroy")
-        record.wake_removed(outcome)
+        record.wake_removed((container.state.exit_code, container.state.error or None))
 
     def _erase(self, container: Container) -> None:
         """Blocks."""
@@ -94,3 +117,10 @@ class Removing:
         if container.remove_volumes:
             context.mounting.remove_anonymous(container.mounts)
         shutil.rmtree(context.directory(container.id), ignore_errors=True)
+
+
+def _owes_nothing(container: Container) -> bool:
+    """No volume and no user-defined network is in use by it: their removal may be the client's next request."""
+    return all(network in ("bridge", "host", "none") for network in container.networking) and not any(
+        point.type in ("volume", "image") for point in container.mounts
+    )

@@ -24,6 +24,7 @@ from sampan.containers.execs import Execs
 from sampan.containers.files import Files
 from sampan.containers.health import Checking
 from sampan.containers.log_reading import LogOptions
+from sampan.containers.log_rotation import Rotating
 from sampan.containers.model import (
     Config,
     Container,
@@ -98,11 +99,13 @@ class Containers:
         self._connecting = Connecting(context)
         self._updating = Updating(context)
         self._reconcile = Reconcile(context, self._starting, self._removing, self._execs)
-        self._starting.remove = self._ending.remove = self._removing.automatic
+        self._starting.remove = self._removing.automatic
+        self._ending.remove = self._removing.after_run
         self._checking = Checking(context, self._execs)
         self._files = Files(context)
         self._watching = Watching(context)
-        self._starting.started = self._checking.started
+        self._rotating = Rotating(context)
+        self._starting.started = self._run_started
         self._ending.ended = self._run_ended
         self._ending.exec_ended = self._execs.ended
         self._watcher: asyncio.Task[None] | None = None
@@ -115,6 +118,7 @@ class Containers:
         self._context.volumes.sweep()
         for record in live:
             self._checking.recovered(record)
+            self._rotating.started(record)
         self._watcher = asyncio.get_running_loop().create_task(self._ending.watch(), name="container exits")
         if records := self._reconcile.to_restart(live):
             self._restarter = asyncio.get_running_loop().create_task(self._reconcile.restart(records))
@@ -138,12 +142,17 @@ class Containers:
             await asyncio.wait(self._context.tasks, timeout=self._context.settings.shutdown_timeout)
             for task in tuple(self._context.tasks):
                 task.cancel()
+        self._rotating.close()
         self._growth.close()
         self._execs.close()
         await self._context.runtime.close()
         for place in cgroups.directories(self._context.settings.cgroup_parent):
             with contextlib.suppress(OSError):  # in use by those that go on running
                 place.rmdir()
+
+    def _run_started(self, record: Record) -> None:
+        self._checking.started(record)
+        self._rotating.started(record)
 
     def _run_ended(self, record: Record) -> None:
         self._checking.ended(record)
@@ -373,8 +382,8 @@ class Containers:
     async def put_archive(
         self, ref: str, path: str, chunks: AsyncIterator[bytes], *, keep_kind: bool = False, copy_owner: bool = False
     ) -> None:
-        """Unpacks a tar, compressed or not, into the directory `path`. `keep_kind`: no directory for a file or the other
-        way round (noOverwriteDirNonDir); `copy_owner`: all belongs to the container's user (copyUIDGID)."""
+        """Unpacks a tar, compressed or not, into the directory `path`. `keep_kind`: no directory for a file or the
+        other way round (noOverwriteDirNonDir); `copy_owner`: all belongs to the container's user (copyUIDGID)."""
         await self._files.upload(ref, path, chunks, keep_kind=keep_kind, copy_owner=copy_owner)
 
     async def changes(self, ref: str) -> list[Change]:

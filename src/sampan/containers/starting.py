@@ -12,7 +12,7 @@ import contextlib
 import logging
 import shutil
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from sampan.containers.attaching import Attaching
 from sampan.containers.context import Context
 from sampan.containers.model import Container, Status
 from sampan.containers.roster import Record
-from sampan.errors import Conflict, NotFound, NotModified, SampanError
+from sampan.errors import Conflict, NotModified, SampanError
 from sampan.networks import Sandbox
 from sampan.runtime import Bundle, StartFailed, shm
 
@@ -81,14 +81,15 @@ class Starting:
         bundle = context.bundle(container)
         host = container.host_config
         shared = self._shared_network(container)
+        network = _Network(self._context, container) if shared is None else None
         try:
-            sandbox, (mounts, shared_memory) = await _both(
-                self._network(container) if shared is None else _nothing(),
-                asyncio.to_thread(self._mount, container, bundle),
-            )
-            if shared is None:
+            mounts, shared_memory = await asyncio.to_thread(self._mount, container, bundle)
+            if network is not None:
+                sandbox = await network.reserved()
                 etc = etc_files.write(context, container, sandbox)
             else:
+                assert shared is not None
+                sandbox = Sandbox(netns=None)
                 etc = etc_files.of(context.directory(shared.id))
             document = oci.container_spec(
                 container,
@@ -112,15 +113,19 @@ class Starting:
                 runtime=host.runtime,
             )
             context.mounting.unstage(bundle.path)
+            if network is not None:
+                sandbox = await network.up()
             await self._attaching.connect_waiting(record, bundle)
             started_at = time.time_ns()
             await context.runtime.start(bundle, created.runtime)
         except BaseException:
+            if network is not None:
+                await network.settled()
             await context.whole(self.undo(container, bundle))
             raise
         container.runtime = created.runtime
         container.log_path = str(bundle.log_path) if bundle.log_path else ""
-        if shared is None:
+        if network is not None:
             networking.record(container, sandbox)
         transitions.running(container.state, created.pid, created.conmon_pid, started_at)
 
@@ -130,21 +135,6 @@ class Starting:
         if not mode.startswith(networking.CONTAINER):
             return None
         return running_other(self._context, mode, "network", container.id)
-
-    async def _network(self, container: Container) -> Sandbox:
-        for name, settings in container.networking.items():
-            # A network that was removed and made anew under the same name is the one that is meant.
-            with contextlib.suppress(NotFound):
-                settings.network_id = self._context.networks.get(name).id
-        host = container.host_config
-        return await self._context.networks.up(
-            container.id,
-            host.network_mode,
-            networking.requests(container),
-            networking.port_requests(container),
-            {name: value for name, value in (host.sysctls or {}).items() if name.startswith("net.")},
-            dns=host.dns or (),
-        )
 
     def _peer(self, container: Container, ref: str) -> oci.Peer:
         """For `container:ID` modes. Raises `Conflict` when that does not run."""
@@ -163,26 +153,25 @@ class Starting:
             shared = shm.mount(bundle.path, container.host_config.shm_size)
         return self._context.mounting.stage(container, bundle.path), shared
 
-    async def undo(self, container: Container, bundle: Bundle) -> None:
-        """Takes away all that a run has, in whatever state it is. Idempotent, and goes on past failures."""
+    async def undo(self, container: Container, bundle: Bundle, erase: Callable[[], None] | None = None) -> None:
+        """Takes away all that a run has, in whatever state it is, at the same time: the processes are gone, or are
+        killed. Idempotent, and goes on past failures. `erase` (blocking) follows when nothing is mounted any more."""
         context = self._context
-        results: list[BaseException | None] = list(
-            await asyncio.gather(
-                context.runtime.delete(bundle, container.runtime or container.host_config.runtime),
-                context.networks.down(container.id),
-                return_exceptions=True,
-            )
+        results = await asyncio.gather(
+            context.runtime.delete(bundle, container.runtime or container.host_config.runtime),
+            context.networks.down(container.id),
+            asyncio.to_thread(self._unmount, container, bundle, erase),
+            return_exceptions=True,
         )
-        try:
-            await asyncio.to_thread(self._unmount, container, bundle)
-        except Exception as error:  # a busy mount must not keep the state from being written
-            results.append(error)
         for result in results:
             if isinstance(result, BaseException):
                 log.error("taking down container %s: %s", container.id, result, exc_info=result)
         networking.clear(container)
+        if not bundle.rootfs.exists():  # whatever is mounted there still must not be deleted through
+            shutil.rmtree(bundle.path, ignore_errors=True)
 
-    def _unmount(self, container: Container, bundle: Bundle) -> None:
+    def _unmount(self, container: Container, bundle: Bundle, erase: Callable[[], None] | None) -> None:
+        """Blocks."""
         context = self._context
         context.mounting.unstage(bundle.path)
         shm.unmount(bundle.path)
@@ -190,7 +179,8 @@ class Starting:
             context.snapshots.unmount(bundle.rootfs)
             bundle.rootfs.rmdir()  # fails while anything is still mounted there: nothing below it can be lost
         context.mounting.release(container)
-        shutil.rmtree(bundle.path, ignore_errors=True)
+        if erase is not None:
+            erase()
 
 
 def check(container: Container) -> None:
@@ -217,15 +207,35 @@ def running_other(context: Context, mode: str, what: str, own: str) -> Container
     return other
 
 
-async def _nothing() -> Sandbox:
-    return Sandbox(netns=None)
+class _Network:
+    """A sandbox in the making: begun at once, beside the mounts, and finished beside the runtime's create."""
 
+    def __init__(self, context: Context, container: Container) -> None:
+        host = container.host_config
+        sysctls = {name: value for name, value in (host.sysctls or {}).items() if name.startswith("net.")}
+        self._reserved: asyncio.Future[Sandbox] = asyncio.get_running_loop().create_future()
+        self._up = asyncio.ensure_future(
+            context.networks.up(
+                container.id,
+                host.network_mode,
+                networking.requests(container),
+                networking.port_requests(container),
+                sysctls,
+                host.dns or context.settings.dns,
+                # The runtime sets sysctls too, and those of an interface need it to be there.
+                None if sysctls else self._reserved.set_result,
+            )
+        )
 
-async def _both(first: Awaitable[Sandbox], second: Awaitable[Mounted]) -> tuple[Sandbox, Mounted]:
-    """At the same time; when one fails, the other is waited for, so that undoing finds nothing under way."""
-    one, two = await asyncio.gather(first, second, return_exceptions=True)
-    for result in (one, two):
-        if isinstance(result, BaseException):
-            raise result
-    assert not isinstance(one, BaseException) and not isinstance(two, BaseException)
-    return one, two
+    async def reserved(self) -> Sandbox:
+        """When its namespace can be joined. Raises what `Networks.up` does."""
+        await asyncio.wait({self._up, self._reserved}, return_when=asyncio.FIRST_COMPLETED)
+        return self._reserved.result() if self._reserved.done() else self._up.result()
+
+    async def up(self) -> Sandbox:
+        """When it is whole."""
+        return await self._up
+
+    async def settled(self) -> None:
+        """When nothing of it is under way any more, however it went."""
+        await asyncio.wait({self._up})

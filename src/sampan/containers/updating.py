@@ -13,8 +13,8 @@ from sampan.errors import Conflict
 
 _NAMES = (
     "cpu_shares memory nano_cpus blkio_weight cpu_period cpu_quota cpu_realtime_period cpu_realtime_runtime "
-    "cpuset_cpus cpuset_mems memory_reservation memory_swap memory_swappiness pids_limit oom_kill_disable kernel_memory "
-    "kernel_memory_tcp restart_policy"
+    "cpuset_cpus cpuset_mems memory_reservation memory_swap memory_swappiness pids_limit oom_kill_disable "
+    "kernel_memory kernel_memory_tcp restart_policy"
 )
 _FIELDS = {name.replace("_", ""): name for name in _NAMES.split()}
 """By the API's spelling in lower case: what may change."""

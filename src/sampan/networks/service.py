@@ -186,16 +186,21 @@ class Networks:
         ports: list[PortRequest],
         sysctls: dict[str, str] | None = None,
         dns: Sequence[str] = (),
+        reserved: Callable[[Sandbox], None] | None = None,
     ) -> Sandbox:
         """Makes a container's sandbox: netns, veths, addresses, routes, DNS names, port rules. `mode` is
         HostConfig.NetworkMode resolved to bridge, none, host or a network's name (`container:ID` never gets here). All
         or nothing: on any failure (port taken, address in use) everything is undone before it raises, with Docker's
-        message. `dns` is what the embedded nameserver forwards to (`--dns`) instead of the host's nameservers."""
+        message. `dns` is what the embedded nameserver forwards to (`--dns`) instead of the host's nameservers.
+
+        `reserved` is called, in the event loop, as soon as the namespace can be joined and addresses and ports are
+        certain: what the OCI runtime's create needs. The links follow while that works. Not for mode host."""
         wiring = self._opened
+        announce = self._announce(reserved) if reserved is not None else lambda live: None
         if container_id in wiring.live:
             await self.down(container_id)
         live = await self._run(
-            functools.partial(wiring.up, container_id, mode, endpoints, ports, sysctls or {}, list(dns))
+            functools.partial(wiring.up, container_id, mode, endpoints, ports, sysctls or {}, list(dns), announce)
         )
         self._serve(live)
         for endpoint in live.record.endpoints:
@@ -269,6 +274,14 @@ class Networks:
     def _refill(self) -> None:
         if self._wiring is not None:
             self._later.submit(self._wiring.sandboxes.spares.refill)
+
+    def _announce(self, reserved: Callable[[Sandbox], None]) -> Callable[[Live], None]:
+        loop = asyncio.get_running_loop()
+
+        def announce(live: Live) -> None:
+            loop.call_soon_threadsafe(reserved, self._sandbox(live))
+
+        return announce
 
     def _sandbox(self, live: Live) -> Sandbox:
         record = live.record

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
@@ -142,13 +143,15 @@ class Wiring:
         ports: list[PortRequest],
         sysctls: dict[str, str],
         dns: list[str],
+        reserved: Callable[[Live], None] = lambda live: None,
     ) -> Live:
+        """`reserved` is told when namespace, addresses and ports are there, and only links and rules are missing."""
         with ExitStack() as undo:
             if mode == "host":
                 record = SandboxRecord(container_id=container_id, netns=False, endpoints=[self._nominal("host")])
                 live = Live(record)
             else:
-                live = self._isolated(container_id, requests, ports, sysctls, undo)
+                live = self._isolated(container_id, requests, ports, sysctls, undo, reserved)
                 live.record.dns = dns
             self._records.put(container_id, live.record)
             self.live[container_id] = live
@@ -162,6 +165,7 @@ class Wiring:
         ports: list[PortRequest],
         sysctls: dict[str, str],
         undo: ExitStack,
+        reserved: Callable[[Live], None],
     ) -> Live:
         wired = [request for request in requests if self._network(request.network).wired]
         live = Live(SandboxRecord(container_id=container_id))
@@ -172,6 +176,7 @@ class Wiring:
         self._publish(live, ports, endpoints.name_of(container_id, requests), undo)
         inner = self.sandboxes.create(container_id, undo)
         live.namespace = inner
+        reserved(live)
         for endpoint in live.record.endpoints:
             if endpoint.interface:
                 self._attach(inner, endpoint, undo)
