@@ -54,6 +54,12 @@ def state(pid: int) -> str | None:
     return fields[0] if fields else None
 
 
+def parent(pid: int) -> int | None:
+    """The parent's pid; None when it is gone."""
+    fields = _stat(pid)
+    return int(fields[1]) if fields else None
+
+
 def _stat(pid: int) -> list[str] | None:
     """The fields after the command name, which may itself hold spaces and parentheses."""
     try:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import os
 import shutil
 import signal as signals
@@ -26,7 +25,10 @@ from sampan.runtime import attachment, cgroups, conmon, exits, failures, seccomp
 from sampan.runtime.attachment import Attachment
 from sampan.runtime.binaries import OCIRuntime, Runtimes, find
 from sampan.runtime.bundle import Bundle
+from sampan.runtime.execs import Execs
 from sampan.runtime.exits import Exit
+from sampan.runtime.holding import Held, Holding, cgroup_in, read_pid
+from sampan.runtime.invocation import Invocation
 from sampan.runtime.start_gate import open_gate
 
 
@@ -39,29 +41,6 @@ class Created:
     runtime: str
 
 
-@dataclass(slots=True)
-class _Held:
-    """What is known of a container that runs (or waits at the gate): enough to act without asking a runtime process."""
-
-    bundle: Bundle
-    pid: int
-    started: int | None
-    """Start time of `pid`, so that a pid that was given out again is never signalled."""
-    conmon_pid: int
-    cgroup: str
-    stdin: bool
-    closes_stdin: bool
-    conmon_watch: int = -1
-
-
-class _SpecLinux(msgspec.Struct, rename="camel"):
-    cgroups_path: str = ""
-
-
-class _SpecPart(msgspec.Struct):
-    linux: _SpecLinux = msgspec.field(default_factory=_SpecLinux)
-
-
 class Runtime:
     """`runtimes` maps a name (crun, runc, or daemon.json's own) to a path; `default` is tried first, and where crun
     refuses the host (cgroup hybrid with controllers on v2) runc takes its place, with one log line. Failures of the
@@ -72,9 +51,11 @@ class Runtime:
         self._exec_root = exec_root
         self.runtimes = Runtimes(runtimes, default)
         self._conmon = find("conmon") or "/usr/bin/conmon"
-        self._exits = exits.Exits(exec_root / "exits", self._met_oom)
-        self._held: dict[str, _Held] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._invocation = Invocation(exec_root)
+        self._exits = exits.Exits(exec_root / "exits", self._met_oom)
+        self._holding = Holding(self._exits, self._keep)
+        self._execs = Execs(self._conmon, self._invocation, self._exits, self._keep)
 
     def name(self, requested: str = "") -> str:
         """The runtime that will really be used for `--runtime requested`. Raises `InvalidParameter` for an unknown
@@ -89,13 +70,13 @@ class Runtime:
         it (never with a TTY, as in Docker). On failure nothing stays."""
         chosen = self.runtimes.for_spec(runtime, spec)
         await self._clear(bundle, chosen)
-        bundle.path.mkdir(parents=True, exist_ok=True)
+        bundle.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         bundle.spec.write_bytes(msgspec.json.encode(await _with_filter(spec, chosen)))
         closes_stdin = stdin and stdin_once and not tty
         command = conmon.Command(
             conmon=self._conmon,
             runtime=chosen.command[0],
-            runtime_arguments=self._arguments(chosen, bundle.runtime_log),
+            runtime_arguments=self._invocation.arguments(chosen, bundle.runtime_log),
             id=bundle.id,
             directory=bundle.path,
             log=_log_option(bundle.log_path),
@@ -104,7 +85,7 @@ class Runtime:
             leave_stdin_open=not closes_stdin,
             exit_directory=self._exits_directory(),
         )
-        started = conmon.spawn(command, self._environment())
+        started = conmon.spawn(command, self._invocation.environment)
         try:
             pid = await started.created()
         except conmon.ConmonFailed as failure:
@@ -116,23 +97,22 @@ class Runtime:
             raise
         finally:
             started.close()
-        held = _Held(
+        held = Held(
             bundle=bundle,
             pid=pid,
             started=pidfd.start_time(pid),
-            conmon_pid=_read_pid(bundle.conmon_pidfile),
+            conmon_pid=read_pid(bundle.conmon_pidfile),
             cgroup=_cgroup_of(spec),
             stdin=stdin,
             closes_stdin=closes_stdin,
         )
-        self._hold(held)
+        self._holding.hold(held)
         return Created(pid, held.conmon_pid, chosen.name)
 
     async def attach(self, bundle: Bundle, *, tty: bool, stdin: bool = True) -> Attachment:
         """Connects to a container's streams. `stdin` False only listens. Raises `Conflict` when its conmon is gone."""
-        held = self._held.get(bundle.id)
-        has_stdin = held.stdin if held else True
-        closes_stdin = held.closes_stdin if held else False
+        held = self._holding.get(bundle)
+        has_stdin, closes_stdin = (held.stdin, held.closes_stdin) if held else (True, False)
         try:
             return await attachment.connect(
                 bundle.attach_socket, tty=tty, stdin=stdin and has_stdin, closes_stdin=closes_stdin
@@ -143,9 +123,9 @@ class Runtime:
     async def start(self, bundle: Bundle, runtime: str) -> None:
         """Lets the container's process run."""
         chosen = self.runtimes.get(runtime)
-        if await open_gate(chosen.kind, self._state(chosen, bundle.id) / "exec.fifo"):
+        if await open_gate(chosen.kind, self._invocation.state(chosen, bundle.id) / "exec.fifo"):
             return
-        failure = await self._run(chosen, bundle, "start", bundle.id)
+        failure = await self._invocation.run(chosen, bundle, "start", bundle.id)
         if failure:
             raise failures.start_failed(failure)
 
@@ -163,63 +143,16 @@ class Runtime:
         """Runs an OCI `process` in the container. With `attached`, the attachment is made before the process starts.
         Raises `failures.StartFailed`; nothing stays then. Its stdin ends with its client."""
         chosen = self.runtimes.get(runtime)
-        place = bundle.exec(exec_id)
-        place.mkdir(parents=True)
-        (place / "process.json").write_bytes(msgspec.json.encode(process))
-        command = conmon.Command(
-            conmon=self._conmon,
-            runtime=chosen.command[0],
-            runtime_arguments=self._arguments(chosen, place / "runtime.log"),
-            id=bundle.id,
-            directory=place,
-            log="none",
-            tty=tty,
-            stdin=stdin,
-            leave_stdin_open=tty,
-            process=place / "process.json",
-            attach=attached,
+        pid, keeper, stream = await self._execs.run(
+            bundle, exec_id, process, chosen, tty=tty, stdin=stdin, attached=attached
         )
-        stream: Attachment | None = None
-        started: conmon.Conmon | None = None
-        try:
-            started = conmon.spawn(command, self._environment())
-            if attached:
-                await started.attachable()
-                stream = await attachment.connect(
-                    place / "attach", tty=tty, stdin=stdin, closes_stdin=stdin and not tty
-                )
-                started.go()
-            pid = await started.created()
-        except BaseException as error:
-            if started is not None:
-                started.close()
-            if stream is not None:
-                await stream.close()
-            reason = failures.last_error(place / "runtime.log")
-            shutil.rmtree(place, ignore_errors=True)
-            if isinstance(error, conmon.ConmonFailed):
-                raise failures.exec_failed(reason or error.reason) from None
-            raise
-        started.close(keep_sync=True)
-        self._keep(self._await_exec(bundle.id, exec_id, place, started.sync, pid), f"exec {exec_id}")
-        return Created(pid, _read_pid(place / "conmon.pid"), chosen.name), stream
-
-    async def _await_exec(self, id: str, exec_id: str, place: Path, sync: conmon.Pipe, pid: int) -> None:
-        try:
-            await sync.message()  # the exit code; the file has it too, with its time
-        finally:
-            sync.close()
-        exit = exits.exec_exit(id, exec_id, place)
-        if exit is None:  # conmon was killed
-            pidfd.send_signal(pid, signals.SIGKILL)
-            exit = exits.lost(id, exec_id)
-        self._exits.put(exit)
+        return Created(pid, keeper, chosen.name), stream
 
     # -- acting on a running container -------------------------------------------------------------
     async def kill(self, bundle: Bundle, runtime: str, signal: int, all: bool = False) -> None:
         """Signals init (by pidfd when it can); `all` signals every process of the cgroup. Raises `Conflict` when it
         does not run."""
-        held = self._find(bundle)
+        held = self._holding.find(bundle)
         if all:
             reached = bool(cgroups.signal_all(held.cgroup, signal))
         else:
@@ -229,9 +162,7 @@ class Runtime:
 
     async def kill_exec(self, bundle: Bundle, exec_id: str, signal: int) -> bool:
         """Signals an exec's process; False when it has ended."""
-        place = bundle.exec(exec_id)
-        pid, keeper = _read_pid(place / "pidfile"), _read_pid(place / "conmon.pid")
-        return bool(pid) and _parent(pid) == keeper and pidfd.send_signal(pid, signal)
+        return self._execs.kill(bundle, exec_id, signal)
 
     async def pause(self, bundle: Bundle, runtime: str) -> None:
         await self._freeze(bundle, True)
@@ -240,7 +171,7 @@ class Runtime:
         await self._freeze(bundle, False)
 
     async def _freeze(self, bundle: Bundle, frozen: bool) -> None:
-        cgroup = self._find(bundle).cgroup
+        cgroup = self._holding.find(bundle).cgroup
         try:
             await cgroups.freeze(cgroup, frozen)
         except (OSError, TimeoutError) as error:
@@ -250,7 +181,7 @@ class Runtime:
     async def update(self, bundle: Bundle, runtime: str, resources: Mapping[str, Any]) -> None:
         """OCI `linux.resources`."""
         chosen = self.runtimes.get(runtime)
-        failure = await self._run(
+        failure = await self._invocation.run(
             chosen, bundle, "update", "--resources", "-", bundle.id, given=msgspec.json.encode(resources)
         )
         if failure:
@@ -266,37 +197,48 @@ class Runtime:
 
     async def pids(self, bundle: Bundle, runtime: str) -> list[int]:
         """Host pids in the container's cgroup."""
-        return cgroups.pids(self._find(bundle).cgroup)
+        return cgroups.pids(self._holding.find(bundle).cgroup)
 
     def cgroup(self, bundle: Bundle) -> str:
         """The container's cgroup path: for stats. Raises `Conflict` when it does not run."""
-        return self._find(bundle).cgroup
+        return self._holding.find(bundle).cgroup
 
     # -- ending ------------------------------------------------------------------------------------
     async def delete(self, bundle: Bundle, runtime: str) -> None:
         """Forgets a stopped (or half-made) container: processes that still run, runtime state, cgroup, conmon.
         Idempotent. The bundle's directory, where the snapshot may be mounted, stays."""
-        held = self._held.pop(bundle.id, None)
-        if held is not None:
-            self._unwatch(held)
-        cgroup = held.cgroup if held else _cgroup_in(bundle.spec)
+        held = self._holding.forget(bundle.id)
+        cgroup = held.cgroup if held else cgroup_in(bundle.spec)
         if cgroup:
             await cgroups.kill(cgroup)
         await self._end_conmon(bundle)
-        chosen = self.runtimes.get(runtime)
-        state = self._state(chosen, bundle.id)
-        if chosen.kind:
-            shutil.rmtree(state, ignore_errors=True)
-        elif state.exists():
-            await self._run(chosen, bundle, "delete", "--force", bundle.id)
+        await self._remove_state(bundle, runtime)
         if cgroup:
             await cgroups.remove(cgroup)
         self._exits.forget(bundle.id)
         _tidy(bundle)
 
+    async def _remove_state(self, bundle: Bundle, runtime: str) -> None:
+        """crun and runc keep nothing elsewhere for specs without hooks: their `delete` would only do this, in 6 ms."""
+        try:
+            chosen = self.runtimes.get(runtime)
+        except SampanError:  # a runtime that is configured no longer
+            for state in self._invocation.states(bundle.id):
+                shutil.rmtree(state, ignore_errors=True)
+            return
+        state = self._invocation.state(chosen, bundle.id)
+        if chosen.kind:
+            shutil.rmtree(state, ignore_errors=True)
+        elif state.exists():
+            await self._invocation.run(chosen, bundle, "delete", "--force", bundle.id)
+
     async def _clear(self, bundle: Bundle, chosen: OCIRuntime) -> None:
         """Before a create: whatever an earlier run left."""
-        if bundle.id in self._held or bundle.conmon_pidfile.exists() or self._state(chosen, bundle.id).exists():
+        if (
+            bundle.id in self._holding
+            or bundle.conmon_pidfile.exists()
+            or self._invocation.state(chosen, bundle.id).exists()
+        ):
             await self.delete(bundle, chosen.name)
         else:
             self._exits.forget(bundle.id)
@@ -314,7 +256,7 @@ class Runtime:
 
     async def _end_conmon(self, bundle: Bundle) -> None:
         """conmon ends by itself when its container has; what does not is killed."""
-        pid = _read_pid(bundle.conmon_pidfile)
+        pid = read_pid(bundle.conmon_pidfile)
         if not pid or not conmon.is_conmon_of(pid, bundle.id):
             return
         descriptor = pidfd.open_pidfd(pid)
@@ -334,7 +276,7 @@ class Runtime:
     def alive(self, bundle: Bundle) -> tuple[int, int] | None:
         """(pid, conmon pid) when both run and are really ours (conmon's command line, init's parent); for
         reconciling. From then on its exit is watched."""
-        held = self._held.get(bundle.id) or self._rediscover(bundle)
+        held = self._holding.get(bundle)
         if held is None or pidfd.start_time(held.pid) != held.started or pidfd.state(held.pid) == "Z":
             return None
         return held.pid, held.conmon_pid
@@ -358,87 +300,17 @@ class Runtime:
     def recover_execs(self, bundle: Bundle) -> list[str]:
         """At daemon start: watches the execs of a running container that an earlier daemon began. Returns the ids of
         those that still run; the exits of the others come from `exits()`."""
-        running: list[str] = []
-        for place in sorted(bundle.execs.iterdir()) if bundle.execs.is_dir() else []:
-            if exit := exits.exec_exit(bundle.id, place.name, place):
-                self._exits.put(exit)
-            elif conmon.is_conmon_of(_read_pid(place / "conmon.pid"), bundle.id):
-                running.append(place.name)
-                self._exits.watch_directory(place, lambda place=place: self._exec_ended(bundle.id, place))  # type: ignore[misc]
-            else:
-                self._exits.put(exits.lost(bundle.id, place.name))
-        return running
-
-    def _exec_ended(self, id: str, place: Path) -> bool:
-        exit = exits.exec_exit(id, place.name, place)
-        if exit is not None:
-            self._exits.put(exit)
-        return exit is not None
+        return self._execs.recover(bundle)
 
     async def close(self) -> None:
         """Stops watching; containers go on running."""
         await self._exits.close()
-        for held in self._held.values():
-            self._unwatch(held)
+        self._holding.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     # -- inside ------------------------------------------------------------------------------------
-    def _find(self, bundle: Bundle) -> _Held:
-        held = self._held.get(bundle.id) or self._rediscover(bundle)
-        if held is None:
-            raise Conflict(f"Container {bundle.id} is not running")
-        return held
-
-    def _rediscover(self, bundle: Bundle) -> _Held | None:
-        """A container that an earlier daemon started."""
-        pid, keeper = _read_pid(bundle.pidfile), _read_pid(bundle.conmon_pidfile)
-        if not pid or not conmon.is_conmon_of(keeper, bundle.id) or _parent(pid) != keeper:
-            return None
-        arguments = Path(f"/proc/{keeper}/cmdline").read_bytes().split(b"\0")
-        held = _Held(
-            bundle=bundle,
-            pid=pid,
-            started=pidfd.start_time(pid),
-            conmon_pid=keeper,
-            cgroup=_cgroup_in(bundle.spec),
-            stdin=b"-i" in arguments,
-            closes_stdin=b"--leave-stdin-open" not in arguments,
-        )
-        self._hold(held)
-        return held
-
-    def _hold(self, held: _Held) -> None:
-        """Remembers it, and learns by a pidfd when its conmon ends: without an exit file, it was killed."""
-        self._held[held.bundle.id] = held
-        descriptor = pidfd.open_pidfd(held.conmon_pid)
-        if descriptor is None:
-            self._keep(self._conmon_ended(held), f"conmon of {held.bundle.id}")
-            return
-        held.conmon_watch = descriptor
-        asyncio.get_running_loop().add_reader(descriptor, self._on_conmon_end, held)
-
-    def _on_conmon_end(self, held: _Held) -> None:
-        self._unwatch(held)
-        self._keep(self._conmon_ended(held), f"conmon of {held.bundle.id}")
-
-    def _unwatch(self, held: _Held) -> None:
-        if held.conmon_watch >= 0:
-            asyncio.get_running_loop().remove_reader(held.conmon_watch)
-            os.close(held.conmon_watch)
-            held.conmon_watch = -1
-
-    async def _conmon_ended(self, held: _Held) -> None:
-        id = held.bundle.id
-        if self._held.get(id) is not held:
-            return
-        exit = self._exits.read(id)
-        if exit is None:
-            await cgroups.kill(held.cgroup)
-            exit = exits.lost(id)
-        self._exits.put(exit)
-
     def _met_oom(self, id: str) -> bool:
         return (self._exec_root / "containers" / id / "oom").exists()
 
@@ -451,45 +323,6 @@ class Runtime:
         directory = self._exec_root / "exits"
         directory.mkdir(parents=True, exist_ok=True)
         return directory
-
-    def _state(self, chosen: OCIRuntime, id: str) -> Path:
-        return self._exec_root / "runtimes" / chosen.name / id
-
-    def _arguments(self, chosen: OCIRuntime, log: Path) -> list[str]:
-        root = self._exec_root / "runtimes" / chosen.name
-        return [*chosen.command[1:], f"--root={root}", f"--log={log}", "--log-format=json"]
-
-    def _environment(self) -> dict[str, str]:
-        """conmon makes a TTY's console socket in TMPDIR: ours, not a directory that everybody shares."""
-        temporary = self._exec_root / "tmp"
-        temporary.mkdir(mode=0o700, parents=True, exist_ok=True)
-        short = len(os.fsencode(temporary)) < 80  # sun_path: conmon does not shorten this one
-        return {
-            "PATH": os.environ.get("PATH", os.defpath),
-            "LANG": "C.UTF-8",
-            "TMPDIR": str(temporary) if short else "/tmp",
-        }
-
-    async def _run(self, chosen: OCIRuntime, bundle: Bundle, *arguments: str, given: bytes = b"") -> str:
-        """Runs the OCI runtime itself; "" on success, else what it said."""
-        log = bundle.path / "command.log"
-        log.unlink(missing_ok=True)
-        try:
-            process = await asyncio.create_subprocess_exec(
-                chosen.command[0],
-                *self._arguments(chosen, log),
-                *arguments,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.PIPE,
-                env=self._environment(),
-            )
-        except OSError as error:
-            return f"{chosen.command[0]}: {error.strerror}"
-        _, said = await process.communicate(given)
-        if process.returncode == 0:
-            return ""
-        return failures.last_error(log) or said.decode(errors="replace").strip() or f"exit code {process.returncode}"
 
 
 async def _with_filter(spec: Mapping[str, Any], chosen: OCIRuntime) -> Mapping[str, Any]:
@@ -513,33 +346,8 @@ def _log_option(path: Path | None) -> str:
     return f"k8s-file:{path}"
 
 
-def _read_pid(path: Path) -> int:
-    """0 when there is none."""
-    try:
-        return int(path.read_text())
-    except (FileNotFoundError, ValueError):
-        return 0
-
-
-def _parent(pid: int) -> int:
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ESRCH):
-            return -1
-        raise
-    return int(text.rpartition(")")[2].split()[1])
-
-
 def _cgroup_of(spec: Mapping[str, Any]) -> str:
     return str(spec.get("linux", {}).get("cgroupsPath", ""))
-
-
-def _cgroup_in(spec: Path) -> str:
-    try:
-        return msgspec.json.decode(spec.read_bytes(), type=_SpecPart).linux.cgroups_path
-    except (FileNotFoundError, msgspec.DecodeError):
-        return ""
 
 
 def _tidy(bundle: Bundle) -> None:
