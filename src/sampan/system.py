@@ -326,7 +326,7 @@ async def facts(engine: Engine) -> EngineFacts:
         security_options=_security_options(here),
         firewall=network.get("FirewallBackend", {}).get("Info", []),
         warnings=warnings,
-        log_drivers=["json-file", "local", "none"],
+        log_drivers=["json-file", "local"],
         http_proxy=os.environ.get("HTTP_PROXY", os.environ.get("http_proxy", "")),
         https_proxy=os.environ.get("HTTPS_PROXY", os.environ.get("https_proxy", "")),
         no_proxy=os.environ.get("NO_PROXY", os.environ.get("no_proxy", "")),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -110,7 +109,7 @@ async def inspect(call: Call) -> web.StreamResponse:
         views.inspect(
             container,
             call.version,
-            files=Path(container.log_path).parent,
+            files=engine.containers.files(container.id),
             sandbox_key=str(netns) if container.state.running and netns.exists() else "",
             sizes=measured,
             graph=_graph(call, container),

@@ -12,9 +12,11 @@ from sampan.containers.model import (
     EndpointSettings,
     HealthcheckConfig,
     HostConfig,
+    Mount,
     MountPoint,
     PortBinding,
 )
+from sampan.runtime import paths
 
 _CONFIG_OMITTED = frozenset(
     {
@@ -60,6 +62,7 @@ def config(value: Config) -> dict[str, Any]:
         if key in _CONFIG_OMITTED and not field and not (key == "StopTimeout" and field is not None):
             continue
         shown[key] = healthcheck(field) if isinstance(field, HealthcheckConfig) else field
+    shown["Volumes"] = value.volumes or None
     return shown
 
 
@@ -114,8 +117,19 @@ def host_config(value: HostConfig) -> dict[str, Any]:
         if shown[key]:
             shown[key] = [_filled(one, names) for one in shown[key]]
     if value.mounts:
-        shown["Mounts"] = [msgspec.to_builtins(one) for one in value.mounts]
+        shown["Mounts"] = [_mount(one) for one in value.mounts]
+    if not value.privileged:
+        # None given: the engine's own (`containers.oci` puts the same into the OCI spec).
+        shown["MaskedPaths"] = list(paths.masked()) if value.masked_paths is None else value.masked_paths
+        shown["ReadonlyPaths"] = list(paths.READONLY) if value.readonly_paths is None else value.readonly_paths
     return shown
+
+
+def _mount(mount: Mount) -> dict[str, Any]:
+    """Set fields only, in Go's order: type, source, target, then the rest."""
+    given: dict[str, Any] = msgspec.to_builtins(mount)
+    first: dict[str, Any] = {key: given[key] for key in ("Type", "Source", "Target") if key in given}
+    return {**first, **given}
 
 
 def _filled(value: msgspec.Struct, names: tuple[str, ...]) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from typing import Any
 from sampan.api.timestamps import human, rfc3339
 from sampan.api.versions import Version
 from sampan.api.views import config as shown
+from sampan.containers import log_drivers
+from sampan.containers.context import LOG
 from sampan.containers.model import Container, Exec, Health, Status
 
 SHORT = 12
@@ -215,7 +217,7 @@ def inspect(
         "ResolvConfPath": str(files / "resolv.conf"),
         "HostnamePath": str(files / "hostname"),
         "HostsPath": str(files / "hosts"),
-        "LogPath": container.log_path,
+        "LogPath": str(files / LOG) if log_drivers.keeps(container.host_config.log_config) else "",
         "Name": f"/{container.name}",
         "RestartCount": container.restart_count,
         "Driver": "overlay2",
