@@ -96,7 +96,7 @@ class _Screen:
         try:
             self._display(message)
         finally:
-            if identifier and self.terminal:
+            if up and self.terminal:
                 self._write(f"\033[{up}B")
 
     def _display(self, message: dict[str, Any]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from .errors import CliError
 from .filters import encode, with_configured
 from .units import human_size
 
@@ -19,17 +18,11 @@ Pruned = tuple[int, str]
 """Bytes won, and the text that tells what went."""
 
 
-def confirmed(cli: Cli, question: str) -> bool:
-    """Ask on stdout; only y or Y is a yes."""
-    cli.out(f"{question} [y/N] ")
+def confirmed(cli: Cli, warning: str) -> bool:
+    """Warn and ask on stdout; only y or Y is a yes. A no ends the command without a word and with exit code 0."""
+    cli.out(f"{warning}\nAre you sure you want to continue? [y/N] ")
     sys.stdout.flush()
     return sys.stdin.readline().strip().lower() == "y"
-
-
-def confirm(cli: Cli, warning: str, what: str) -> None:
-    """Go on, or end the command without a word as docker does (exit 1 with its message)."""
-    if not confirmed(cli, f"{warning}\nAre you sure you want to continue?"):
-        raise CliError(f"{what} prune has been cancelled")
 
 
 def prune_filters(cli: Cli, pairs: Sequence[Pair]) -> list[Pair]:

@@ -25,7 +25,7 @@ def _commit(cli: Cli, flags: Flags, args: list[str]) -> int:
         reference = parse(args[1])
         if reference.digest:
             raise CliError("refusing to create a tag with a digest reference")
-        query["repo"], query["tag"] = reference.familiar_name, reference.tag or "latest"
+        query["repo"], query["tag"] = reference.name, reference.tag or "latest"
     cli.out(f"{cli.client.post('/commit', query)['Id']}\n")
     return 0
 

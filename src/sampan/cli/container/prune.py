@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from ..flags import Flags
     from ..session import Cli
 
-_QUESTION = "WARNING! This will remove all stopped containers.\nAre you sure you want to continue?"
+_WARNING = "WARNING! This will remove all stopped containers."
 
 
 def _prune(cli: Cli, flags: Flags, args: list[str]) -> int:
     pairs = prune_filters(cli, flags.many("filter"))
-    if flags.yes("force") or confirmed(cli, _QUESTION):
+    if flags.yes("force") or confirmed(cli, _WARNING):
         tell(cli, prune_containers(cli, pairs))
     return 0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..commands import Command
 from ..filters import filter_flag
 from ..flags import Flag
-from ..pruning import confirm, prune_filters, prune_images, tell
+from ..pruning import confirmed, prune_filters, prune_images, tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 def _prune(cli: Cli, flags: Flags, args: list[str]) -> int:
     pairs = prune_filters(cli, flags.many("filter"))
     all_unused = flags.yes("all")
-    if not flags.yes("force"):
-        which = "images without at least one container associated to them" if all_unused else "dangling images"
-        confirm(cli, f"WARNING! This will remove all {which}.", "image")
+    which = "images without at least one container associated to them" if all_unused else "dangling images"
+    if not flags.yes("force") and not confirmed(cli, f"WARNING! This will remove all {which}."):
+        return 0
     tell(cli, prune_images(cli, pairs, all_unused))
     return 0
 

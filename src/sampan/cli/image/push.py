@@ -32,7 +32,7 @@ def _push(cli: Cli, flags: Flags, args: list[str]) -> int:
         raise CliError("cannot push a digest reference")
     headers = {"X-Registry-Auth": cli.config.registry_auth(reference.domain)}
     query = {"tag": "" if all_tags else reference.tag, "platform": platform}
-    path = f"/images/{escape(reference.familiar_name, safe='/:')}/push"
+    path = f"/images/{escape(reference.name, safe='/:')}/push"
     response = cli.client.request("POST", path, query, headers=headers)
     show(response.documents(), None if quiet else sys.stdout)
     if quiet:

@@ -27,7 +27,7 @@ def _tag(cli: Cli, flags: Flags, args: list[str]) -> int:
         raise CliError(f"Error parsing reference: {quote(target)} is not a valid repository/tag: {error}") from None
     if reference.digest:
         raise CliError("refusing to create a tag with a digest reference")
-    query = {"repo": reference.familiar_name, "tag": reference.tag or "latest"}
+    query = {"repo": reference.name, "tag": reference.tag or "latest"}
     cli.client.request("POST", f"/images/{escape(source, safe='/:@')}/tag", query).body()
     return 0
 

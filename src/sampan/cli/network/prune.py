@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..commands import Command
 from ..filters import filter_flag
 from ..flags import Flag
-from ..pruning import confirm, prune_filters, prune_networks
+from ..pruning import confirmed, prune_filters, prune_networks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 def _prune(cli: Cli, flags: Flags, args: list[str]) -> int:
     pairs = prune_filters(cli, flags.many("filter"))
-    if not flags.yes("force"):
-        confirm(cli, "WARNING! This will remove all custom networks not used by at least one container.", "network")
+    warning = "WARNING! This will remove all custom networks not used by at least one container."
+    if not flags.yes("force") and not confirmed(cli, warning):
+        return 0
     _, text = prune_networks(cli, pairs)
     if text:
         cli.out(f"{text}\n")

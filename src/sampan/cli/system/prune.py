@@ -41,7 +41,7 @@ def _question(pairs: list[Pair], all_unused: bool, volumes: bool, build_cache: b
     shown = sorted((f"{k}={v}" for k, v in pairs if k in ("label", "label!", "until")), key=natural_key)
     if shown:
         text += "\n  Items to be pruned will be filtered with:" + "".join(f"\n  - {item}" for item in shown) + "\n"
-    return text + "\nAre you sure you want to continue?"
+    return text
 
 
 def _prune(cli: Cli, flags: Flags, args: list[str]) -> int:
@@ -51,7 +51,7 @@ def _prune(cli: Cli, flags: Flags, args: list[str]) -> int:
     pairs = prune_filters(cli, flags.many("filter"))
     build_cache = cli.client.at_least("1.31")
     if not flags.yes("force") and not confirmed(cli, _question(pairs, all_unused, volumes, build_cache)):
-        raise CliError("system prune has been cancelled")
+        return 0
     won = 0
     steps: list[Callable[[], Pruned]] = [lambda: prune_containers(cli, pairs), lambda: prune_networks(cli, pairs)]
     if volumes:

@@ -15,6 +15,10 @@ from sampan.cli.template.govalues import (
 from sampan.cli.template.parser import TemplateError, parse
 from sampan.cli.template.quoting import quote
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 _MISSING = object()
 """No final argument comes down the pipeline."""
 
@@ -123,7 +127,7 @@ class _Run:
     def range(self, dot: object, node: nodes.Branch) -> None:
         mark = len(self.variables)
         value = self.pipeline(dot, node.pipe)
-        pairs: list[tuple[object, object]]
+        pairs: Iterable[tuple[object, object]]
         if isinstance(value, dict):
             pairs = [(key, value[key]) for key in sorted(value)]
         elif isinstance(value, list):
@@ -131,7 +135,7 @@ class _Run:
         elif isinstance(value, int) and not isinstance(value, bool):
             if len(node.pipe.variables) > 1:
                 raise self.error(f"can't use {value} to iterate over more than one variable")
-            pairs = [(i, i) for i in range(value)]
+            pairs = ((i, i) for i in range(value))
         elif value is None:
             pairs = []
         else:
@@ -139,7 +143,9 @@ class _Run:
             raise self.error(f"range can't iterate over {text(value)}")
         boxed, inner = self.boxed, len(self.variables)
         self.boxed = type(value) in (list, dict)
+        empty = True
         for key, element in pairs:
+            empty = False
             self.set_range_variables(node.pipe, mark, key, element)
             try:
                 self.walk(element, node.body)
@@ -150,7 +156,7 @@ class _Run:
             finally:
                 del self.variables[inner:]
         self.boxed = boxed
-        if not pairs and node.otherwise is not None:
+        if empty and node.otherwise is not None:
             self.walk(dot, node.otherwise)
         del self.variables[mark:]
 
@@ -309,14 +315,20 @@ class _Run:
             raise self.error(f"nil pointer evaluating {value.go_type}.{name}")
         method = getattr(value, "go_methods", {}).get(name)
         if method is not None:
-            values = self.arguments(dot, args[1:], ("string",) * (len(args) - 1), "")
-            return method(value, *values, *([] if final is _MISSING else [final]))
+            wanted = method.__code__.co_argcount - 1
+            return method(value, *self.method_arguments(dot, name, node, args, final, wanted))
         raise self.error(f"can't evaluate field {name} in type {'interface {}' if boxed else type_name(value)}")
 
     def method(
         self, dot: object, row: Row, name: str, node: nodes.Node, args: list[nodes.Node], final: object
     ) -> object:
-        wanted = row.arity[name]
+        values = self.method_arguments(dot, name, node, args, final, row.arity[name])
+        return getattr(row, name)(*values)
+
+    def method_arguments(
+        self, dot: object, name: str, node: nodes.Node, args: list[nodes.Node], final: object, wanted: int
+    ) -> list[object]:
+        """What a method is called with: strings, as all those of docker's formats take."""
         given = max(len(args) - 1, 0) + (final is not _MISSING)
         if given != wanted:
             raise self.error(f"wrong number of args for {name}: want {wanted} got {given}")
@@ -324,7 +336,7 @@ class _Run:
         if final is not _MISSING:
             values.append(self.validate(final, "string"))
         self.node = node
-        return getattr(row, name)(*values)
+        return values
 
     def function(
         self, dot: object, node: nodes.Identifier, command: nodes.Node, args: list[nodes.Node], final: object

@@ -107,7 +107,7 @@ def _index(item: object, *indexes: object) -> object:
             item = item[_position(index, len(item))]
         elif isinstance(item, str):
             raw = item.encode("utf-8", "surrogateescape")
-            item = raw[_position(index, len(raw))]
+            item = raw[_position(index, len(raw), kind="string")]
         elif item is None:
             raise CallError("index of nil pointer")
         else:
@@ -120,13 +120,15 @@ def _plain_type(item: object) -> str:
     return type_name(item).lstrip("*")
 
 
-def _position(index: object, length: int, slicing: bool = False) -> int:
+def _position(index: object, length: int, slicing: bool = False, kind: str = "slice") -> int:
     if index is None:
         raise CallError("cannot index slice/array with nil")
     if isinstance(index, bool) or not isinstance(index, int):
         raise CallError(f"cannot index slice/array with type {type_name(index)}")
-    if index < 0 or index >= length + slicing:
+    if index < 0 or index > length:
         raise CallError(f"index out of range: {index}")
+    if index == length and not slicing:
+        raise CallError(f"reflect: {kind} index out of range")  # one past the end: Go notices it later
     return index
 
 

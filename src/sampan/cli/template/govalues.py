@@ -248,6 +248,8 @@ def json_text(value: object, escape_html: bool = False) -> str:
             return "null"
         return "[" + ",".join(json_text(item, escape_html) for item in value) + "]"
     if isinstance(value, Struct):
+        if value.go_type == "registry.ServiceConfig":  # its MarshalJSON goes through a map, whose keys are sorted
+            return json_text(_as_maps(value), escape_html)
         return _json_object(_struct_pairs(value), escape_html)
     if isinstance(value, Row):  # formatter rows go through json.Marshal of their own, which escapes HTML
         return _json_object(row_fields(value).items(), True)
@@ -269,6 +271,14 @@ def _struct_pairs(struct: Struct) -> Iterable[tuple[str, object]]:
             yield from _struct_pairs(value)
         elif name and name != "-" and not (omitempty and _is_empty(value)):
             yield name, value
+
+
+def _as_maps(value: object) -> object:
+    if isinstance(value, Struct):
+        return {name: _as_maps(item) for name, item in _struct_pairs(value)}
+    if isinstance(value, dict):
+        return {name: _as_maps(item) for name, item in value.items()}
+    return value
 
 
 def _is_empty(value: object) -> bool:

@@ -6,7 +6,7 @@ from ..commands import Command
 from ..errors import CliError
 from ..filters import filter_flag
 from ..flags import Flag
-from ..pruning import confirm, prune_filters, prune_volumes, tell
+from ..pruning import confirmed, prune_filters, prune_volumes, tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,8 +24,9 @@ def _prune(cli: Cli, flags: Flags, args: list[str]) -> int:
             raise CliError("conflicting options: cannot specify both --all and --filter all=1")
         pairs.append(("all", "true"))
         which = "all local volumes"
-    if not flags.yes("force"):
-        confirm(cli, f"WARNING! This will remove {which} not used by at least one container.", "volume")
+    warning = f"WARNING! This will remove {which} not used by at least one container."
+    if not flags.yes("force") and not confirmed(cli, warning):
+        return 0
     tell(cli, prune_volumes(cli, pairs))
     return 0
 
