@@ -3,7 +3,7 @@
 Needs docker's client 28: others lay some things out differently.
 """
 
-# ruff: noqa: E501: a table row or an answer a line
+# ruff: noqa: E501
 
 from __future__ import annotations
 
