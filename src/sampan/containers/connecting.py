@@ -42,10 +42,11 @@ class Connecting:
                     container.id, networking.request(container, network.name, settings)
                 )
                 networking.fill(settings, endpoint)
+            before = self._resolv_conf(record)
             if known is not None:
                 del container.networking[known]
             container.networking[network.name] = settings
-            self._rewrite_hosts(record)
+            self._rewrite(record, before)
             context.save(record)
 
     async def disconnect(self, record: Record, ref: str, force: bool) -> None:
@@ -69,8 +70,9 @@ class Connecting:
                 except SampanError:
                     if not force:
                         raise
+            before = self._resolv_conf(record)
             del container.networking[key]
-            self._rewrite_hosts(record)
+            self._rewrite(record, before)
             context.save(record)
 
     @staticmethod
@@ -84,9 +86,17 @@ class Connecting:
             None,
         )
 
-    def _rewrite_hosts(self, record: Record) -> None:
-        """The container's own addresses in /etc/hosts follow its networks."""
+    def _resolv_conf(self, record: Record) -> str:
         container = record.container
-        if container.state.running:
-            path = etc_files.of(self._context.directory(container.id)).hosts
-            etc_files.write_hosts(self._context, container, networking.sandbox(container), path)
+        return etc_files.resolv_conf(self._context, container, networking.sandbox(container))
+
+    def _rewrite(self, record: Record, before: str) -> None:
+        """The container's own addresses in /etc/hosts follow its networks, and so does its nameserver; a resolv.conf
+        that somebody has changed (it does not say what it said `before`) is left alone, as Docker does."""
+        container = record.container
+        if not container.state.running:
+            return
+        paths = etc_files.of(self._context.directory(container.id))
+        etc_files.write_hosts(self._context, container, networking.sandbox(container), paths.hosts)
+        if paths.resolv_conf.read_text(errors="replace") == before:
+            paths.resolv_conf.write_text(self._resolv_conf(record))

@@ -42,6 +42,13 @@ def write(context: Context, container: Container, sandbox: Sandbox) -> EtcFiles:
         raise ValueError("a container in another's network has that one's files")
     paths.hostname.write_text(config.hostname + "\n")
     write_hosts(context, container, sandbox, paths.hosts)
+    paths.resolv_conf.write_text(resolv_conf(context, container, sandbox))
+    return paths
+
+
+def resolv_conf(context: Context, container: Container, sandbox: Sandbox) -> str:
+    """What /etc/resolv.conf says while the container is on the sandbox's networks."""
+    host = container.host_config
     settings = context.settings
     resolver = files.override(
         files.host_resolver(),
@@ -51,13 +58,10 @@ def write(context: Context, container: Container, sandbox: Sandbox) -> EtcFiles:
     )
     ipv6 = any(endpoint.ipv6 for endpoint in sandbox.endpoints)
     if host.network_mode == "host":
-        text = files.host(resolver)
-    elif any(endpoint.network not in ("bridge", "none") for endpoint in sandbox.endpoints):
-        text = files.internal(resolver, ipv6)
-    else:
-        text = files.legacy(resolver, ipv6)
-    paths.resolv_conf.write_text(text)
-    return paths
+        return files.host(resolver)
+    if any(endpoint.network not in ("bridge", "none") for endpoint in sandbox.endpoints):
+        return files.internal(resolver, ipv6)
+    return files.legacy(resolver, ipv6)
 
 
 def write_hosts(context: Context, container: Container, sandbox: Sandbox, path: Path) -> None:

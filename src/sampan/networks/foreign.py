@@ -72,8 +72,7 @@ class Foreign:
         """In the networks' thread: puts our table back if it is gone, and the accept rules where a policy drops."""
         wiring = self._wiring
         try:
-            blocking = forwarding.blocking(wiring.nft, wiring.rules.table)
-            present = wiring.has_table()
+            blocking, present = forwarding.look(wiring.nft, wiring.rules.table)
             if bool(blocking) != wiring.rules.mark or not present:
                 if not present:
                     log.warning("nftables table inet %s was removed by somebody; putting it back", wiring.rules.table)

@@ -42,17 +42,20 @@ class Chain:
         return f"{self.family} {self.table} {self.name}"
 
 
-def blocking(nft: Nft, own_table: str) -> list[Chain]:
-    """The foreign chains that drop forwarded packets by policy."""
+def look(nft: Nft, own_table: str) -> tuple[list[Chain], bool]:
+    """(the foreign chains that drop forwarded packets by policy, whether our own table has its chains)."""
     found = []
+    present = False
     for item in nft.query("list chains"):
         chain = item.get("chain", {})
+        if (chain.get("family"), chain.get("table"), chain.get("name")) == ("inet", own_table, "ours"):
+            present = True
         if chain.get("hook") != "forward" or chain.get("policy") != "drop" or chain["family"] not in _FAMILIES:
             continue
         if (chain["family"], chain["table"]) != ("inet", own_table):
             found.append(Chain(chain["family"], chain["table"], chain["name"]))
     found += [Chain(family, "filter", "FORWARD") for family in ("legacy", "legacy6") if _legacy_drops(family)]
-    return found
+    return found, present
 
 
 def accept(nft: Nft, own_table: str, chains: list[Chain]) -> list[Chain]:

@@ -123,16 +123,6 @@ class Wiring:
         except NftError as error:
             raise SampanError(f"nftables refuses our table inet {self.rules.table}: {error}") from None
 
-    def has_table(self) -> bool:
-        """Is our table there, with its chains?"""
-        try:
-            return any(
-                item.get("chain", {}).get("name") == "ours"
-                for item in self.nft.query(f"list table inet {self.rules.table}")
-            )
-        except NftError:
-            return False
-
     # -- sandboxes ---------------------------------------------------------------------------------------------
 
     def up(
