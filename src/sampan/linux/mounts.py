@@ -124,10 +124,12 @@ def _explained(context: int, number: int, *arguments: int | bytes | None) -> int
     try:
         return syscall(number, *arguments)
     except OSError as error:
+        text = ""
         with contextlib.suppress(OSError):  # ENODATA: the filesystem said nothing
-            text = os.read(context, 1024).decode(errors="replace").strip()
-            raise OSError(error.errno, f"{error.strerror} ({text.removeprefix('e ')})") from None
-        raise
+            text = os.read(context, 1024).decode(errors="replace").strip().removeprefix("e ")
+        if not text:
+            raise
+        raise OSError(error.errno, f"{error.strerror} ({text})") from None
 
 
 def mount(fstype: str, target: StrPath, options: Options = (), *, source: str = "", attributes: int = 0) -> None:

@@ -91,7 +91,7 @@ def mkdirs_in_root(root: int, path: str | bytes, mode: int = 0o755) -> int:
         return open_in_root(root, path, os.O_PATH | os.O_DIRECTORY)
     except FileNotFoundError:
         pass
-    for place in _walk(root, path):
+    for place in filter(None, _walk(root, path)):
         parent, _, name = place.rpartition(b"/")
         directory = open_in_root(root, parent, os.O_PATH | os.O_DIRECTORY)
         try:
