@@ -89,6 +89,8 @@ class Connection(RequestHandler):
         self._partial = idle and self._request_count == before
 
     def _hold(self, data: bytes) -> None:
+        if not data:  # aiohttp hands on the (empty) rest of an upgraded request's body; empty input would mean its end
+            return
         self._early.append(data)
         if not self._early_paused and sum(map(len, self._early)) > _EARLY_LIMIT and self.transport is not None:
             self._early_paused = True
