@@ -70,7 +70,7 @@ def _tcp(rest: str, flags: Flags, config_dir: str) -> Endpoint:
     found.text = f"tcp://{shown}:{found.port}{found.prefix}"
     if tls:
         certs = os.environ.get("DOCKER_CERT_PATH") or config_dir
-        found.ca = _certificate(flags, "tlscacert", f"{certs}/ca.pem")
+        found.ca = flags.text("tlscacert") or f"{certs}/ca.pem"
         found.cert = _certificate(flags, "tlscert", f"{certs}/cert.pem")
         found.key = _certificate(flags, "tlskey", f"{certs}/key.pem")
     return found

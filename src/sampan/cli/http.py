@@ -63,7 +63,6 @@ class Connection:
         """No exchange has been made on it: an end of stream is then not a stale keep-alive."""
 
     def send(self, data: bytes) -> None:
-        # SSLSocket refuses flags; OpenSSL writes with MSG_NOSIGNAL semantics of its own only for EPIPE
         if self.tls:
             self.sock.sendall(data)
         else:

@@ -126,6 +126,10 @@ def _dispatch(flags: Flags) -> int:
         return _fail(_with_usage(error, command.usage_line(path), path))
     except CliError as error:
         return _fail(error)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        return _fail(CliError(f"{error.filename}: {error.strerror}" if error.filename else str(error)))
 
 
 def _find(words: list[str]) -> tuple[tuple[str, str] | None, str, list[str]]:

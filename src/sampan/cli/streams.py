@@ -290,9 +290,7 @@ class Pump:
         """Half-close: the container sees the end of its stdin, its output goes on."""
         try:
             if self._connection.tls:
-                from .remote import half_close
-
-                half_close(self._sock)
+                self._sock.half_close()
             else:
                 self._sock.shutdown(1)
         except OSError:
@@ -300,4 +298,4 @@ class Pump:
 
 
 def _would_block(error: OSError) -> bool:
-    return error.errno == EAGAIN or type(error).__name__ in ("SSLWantReadError", "SSLWantWriteError")
+    return error.errno == EAGAIN
