@@ -12,7 +12,6 @@ import contextlib
 import errno
 import os
 import posixpath
-import shutil
 import stat
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
@@ -23,7 +22,7 @@ from sampan.images import tarheaders
 from sampan.images.archive import TarReader
 from sampan.images.compression import decompress
 from sampan.images.tarheaders import Entry
-from sampan.linux import openat2
+from sampan.linux import openat2, trees
 
 _NODES = {tarheaders.CHARACTER: stat.S_IFCHR, tarheaders.BLOCKDEV: stat.S_IFBLK, tarheaders.FIFO: stat.S_IFIFO}
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -115,7 +114,7 @@ class _Extractor:
         if not old:
             os.unlink(last, dir_fd=parent)
         else:
-            shutil.rmtree(last, dir_fd=parent)
+            trees.remove_at(parent, os.fsencode(last))
         self._forget(path)
         return False
 

@@ -108,7 +108,7 @@ class Removing:
         context.documents.delete(container.id)
         context.roster.discard(record)
         context.publish(container, "destroy")
-        record.wake_removed((container.state.exit_code, container.state.error or None))
+        record.wake_removed((container.state.exit_code, None))
 
     def _erase(self, container: Container) -> None:
         """Blocks."""

@@ -28,11 +28,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sampan.errors import InvalidParameter, SampanError
-from sampan.images import tarheaders, trees
+from sampan.images import tarheaders
 from sampan.images.archive import TarReader
 from sampan.images.compression import Ahead, decompress
 from sampan.images.tarheaders import Entry
-from sampan.linux import openat2
+from sampan.linux import openat2, trees
 from sampan.linux.libc import libc
 
 WHITEOUT = b".wh."

@@ -29,10 +29,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sampan.errors import NotFound, SampanError
-from sampan.images import diff, trees
+from sampan.images import diff
 from sampan.images.content import hex_of
 from sampan.images.diff import Change
-from sampan.linux import mounts
+from sampan.linux import mounts, trees
 
 __all__ = ["Change", "NewLayer", "Snapshots"]
 

@@ -22,42 +22,59 @@ Links = dict[tuple[int, int], int]
 
 
 def copy_tree(source: int, target: int) -> None:
-    """Copies the contents and attributes of one open directory into another, which should be empty. Blocks."""
+    """Copies the contents and attributes of one open directory into another, which should be empty. Blocks.
+
+    With a stack of its own: an image can nest directories deeper than Python recurses.
+    """
     links: Links = {}
+    opened: list[int] = []
+    stack = [(source, target, _names(source))]
     try:
-        _copy_directory(source, target, links)
+        while stack:
+            reading, writing, names = stack[-1]
+            if not names:
+                _copy_attributes(reading, writing)
+                stack.pop()
+                for _ in range(2 if stack else 0):
+                    os.close(opened.pop())
+                continue
+            name = names.pop()
+            if _copy_entry(reading, writing, name, links):
+                opened.append(os.open(name, _DIRECTORY, dir_fd=reading))
+                opened.append(os.open(name, _DIRECTORY, dir_fd=writing))
+                stack.append((opened[-2], opened[-1], _names(opened[-2])))
     finally:
-        for descriptor in links.values():
+        for descriptor in (*opened, *links.values()):
             os.close(descriptor)
 
 
-def _copy_directory(source: int, target: int, links: Links) -> None:
-    with os.scandir(source) as entries:
-        names = [entry.name for entry in entries]
-    for name in names:
-        _copy_entry(source, target, name, links)
-    _copy_attributes(source, target)
+def _names(directory: int) -> list[str]:
+    with os.scandir(directory) as entries:
+        return [entry.name for entry in entries]
 
 
-def _copy_entry(source: int, target: int, name: str, links: Links) -> None:
+def _copy_entry(source: int, target: int, name: str, links: Links) -> bool:
+    """True for a directory, which is made but not filled."""
     found = os.stat(name, dir_fd=source, follow_symlinks=False)
     kind = stat.S_IFMT(found.st_mode)
-    if kind != stat.S_IFDIR and found.st_nlink > 1 and _link_again(links, found, target, name):
-        return
     if kind == stat.S_IFDIR:
-        _copy_subdirectory(source, target, name, links)
-    elif kind == stat.S_IFREG:
+        os.mkdir(name, 0o700, dir_fd=target)
+        return True
+    if found.st_nlink > 1 and _link_again(links, found, target, name):
+        return False
+    if kind == stat.S_IFREG:
         _copy_file(source, target, name)
     elif kind == stat.S_IFLNK:
         os.symlink(os.readlink(name, dir_fd=source), name, dir_fd=target)
         _copy_attributes_by_name(source, target, name, found)
     elif kind == stat.S_IFSOCK:
-        return  # it belongs to a process, not to the files
+        return False  # it belongs to a process, not to the files
     else:
         os.mknod(name, found.st_mode, found.st_rdev, dir_fd=target)
         _copy_attributes_by_name(source, target, name, found)
-    if kind != stat.S_IFDIR and found.st_nlink > 1:
+    if found.st_nlink > 1:
         links[found.st_dev, found.st_ino] = os.open(name, os.O_PATH | _FOLLOW_NOT, dir_fd=target)
+    return False
 
 
 def _link_again(links: Links, found: os.stat_result, target: int, name: str) -> bool:
@@ -66,19 +83,6 @@ def _link_again(links: Links, found: os.stat_result, target: int, name: str) -> 
         return False
     os.link(f"/proc/self/fd/{first}", name, dst_dir_fd=target, follow_symlinks=True)
     return True
-
-
-def _copy_subdirectory(source: int, target: int, name: str, links: Links) -> None:
-    os.mkdir(name, 0o700, dir_fd=target)
-    inner_source = os.open(name, _DIRECTORY, dir_fd=source)
-    try:
-        inner_target = os.open(name, _DIRECTORY, dir_fd=target)
-        try:
-            _copy_directory(inner_source, inner_target, links)
-        finally:
-            os.close(inner_target)
-    finally:
-        os.close(inner_source)
 
 
 def _copy_file(source: int, target: int, name: str) -> None:

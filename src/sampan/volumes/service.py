@@ -14,20 +14,22 @@ Methods block for as long as the disk does; removing and pruning large volumes b
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import secrets
-import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from sampan.errors import Conflict, InvalidParameter, NotFound, SampanError
-from sampan.linux import mounts
+from sampan.linux import mounts, trees
 from sampan.store import Database, Documents, EventLog
 from sampan.volumes import filters as volume_filters
 from sampan.volumes import local
 from sampan.volumes.model import ANONYMOUS_LABEL, Volume, check_name, random_name
+
+log = logging.getLogger(__name__)
 
 _REMOVED = ".removed-"
 
@@ -161,8 +163,8 @@ class Volumes:
         return names, reclaimed
 
     def usage(self, name: str) -> int:
-        """Bytes of the files in it, hard links once; what is mounted inside is not counted."""
-        return _usage(self.mountpoint(name))
+        """Bytes of the files in it, hard links once."""
+        return trees.size(self.mountpoint(name))
 
     def mountpoint(self, name: str) -> Path:
         """The directory as `inspect` shows it (present on disk)."""
@@ -242,7 +244,10 @@ class Volumes:
         prefix = f"{aside}/"
         if any(mount.mount_point.startswith(prefix) for mount in mounts.mountinfo()):
             raise SampanError(f"{aside} has mounts inside; not deleted")
-        shutil.rmtree(aside, ignore_errors=True)
+        try:
+            trees.remove(aside)
+        except OSError as error:  # the volume is gone all the same; the next daemon start tries again
+            log.error("removing %s: %s", aside, error)
 
     def _reconcile(self) -> None:
         known = {name for name, _ in self._documents.all()}
@@ -277,24 +282,3 @@ def _discard(table: dict[str, set[str]], key: str, member: str) -> None:
         members.discard(member)
         if not members:
             del table[key]
-
-
-def _usage(directory: Path) -> int:
-    total = 0
-    seen: set[int] = set()
-    pending = [directory]
-    try:
-        device = directory.stat().st_dev
-    except OSError:
-        return 0
-    while pending:
-        with contextlib.suppress(OSError), os.scandir(pending.pop()) as entries:
-            for entry in entries:
-                found = entry.stat(follow_symlinks=False)
-                if entry.is_dir(follow_symlinks=False):
-                    if found.st_dev == device:
-                        pending.append(Path(entry.path))
-                elif found.st_ino not in seen:
-                    seen.add(found.st_ino)
-                    total += found.st_size
-    return total
