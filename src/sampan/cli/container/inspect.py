@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def _inspect(cli: Cli, flags: Flags, names: list[str]) -> int:
     size = flags.yes("size")
-    return inspect(cli, names, flags.text("format"), lambda name: fetch_one(cli, "container", name, size))
+    return inspect(cli, names, flags.text("format"), lambda name: fetch_one(cli, "container", name, size=size))
 
 
 COMMAND = Command(

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 
 def _pull(cli: Cli, flags: Flags, args: list[str]) -> int:
+    if not flags.yes("disable-content-trust"):
+        raise CliError("content trust is not supported")
     reference = parse(args[0])
     all_tags, quiet = flags.yes("all-tags"), flags.yes("quiet")
     if all_tags and not reference.name_only:

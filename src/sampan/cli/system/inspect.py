@@ -19,16 +19,19 @@ _TYPES = ["config", "container", "image", "network", "node", "plugin", "secret",
 _LOOKED_UP = ("container", "image", "network", "volume", "plugin")
 
 
-def fetch_one(cli: Cli, kind: str, name: str, size: bool = False, verbose: bool = False) -> Found:
+def fetch_one(
+    cli: Cli, kind: str, name: str, *, size: bool = False, verbose: bool = False, platform: str | None = None
+) -> Found:
     """The JSON of one object of the type `kind`; ApiError when there is none."""
     place = escape(name, safe="/:@")
     if kind == "container":
-        query = {"size": 1} if size else None
+        query: dict[str, str | int | None] = {"size": 1 if size else None}
         return "container.InspectResponse", cli.client.request("GET", f"/containers/{place}/json", query).body()
     if kind == "image":
-        return "image.InspectResponse", cli.client.request("GET", f"/images/{place}/json").body()
+        query = {"platform": platform}
+        return "image.InspectResponse", cli.client.request("GET", f"/images/{place}/json", query).body()
     if kind == "network":
-        query = {"verbose": True} if verbose else None
+        query = {"verbose": True if verbose else None}
         return "network.Inspect", cli.client.request("GET", f"/networks/{place}", query).body()
     if kind == "volume":
         return "volume.Volume", cli.client.request("GET", f"/volumes/{place}").body()
@@ -59,7 +62,7 @@ def _inspect(cli: Cli, flags: Flags, names: list[str]) -> int:
     def fetch(name: str) -> Found:
         for kind in (wanted,) if wanted else _LOOKED_UP:
             try:
-                found = fetch_one(cli, kind, name, size)
+                found = fetch_one(cli, kind, name, size=size)
             except ApiError as error:
                 if wanted or not _skippable(error):
                     raise
