@@ -4,8 +4,8 @@
 usage: bench_sampan.py [--only REGEX] [--n RUNS] [--json FILE] [--docker CMD] [--sampan CMD] LABEL=unix:///path.sock …
 
 Every engine needs the image busybox:latest. Rows say cli where a client's whole process is timed (`docker` or
-`sampan`, whose own start is part of it), api where one raw HTTP request is. The median of each engine is shown and its ratio to the
-first engine's. Figures of speed are not limits: nothing fails for being slow.
+`sampan`, whose own start is part of it), api where one raw HTTP request is. The median of each engine is shown and its
+ratio to the first engine's. Figures of speed are not limits: nothing fails for being slow.
 """
 
 from __future__ import annotations
