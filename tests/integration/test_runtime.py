@@ -284,7 +284,7 @@ async def test_exec_runs_beside_and_reports_its_own_code(box: Box) -> None:
         'OCI runtime exec failed: exec failed: unable to start container process: exec: "nosuch"'
         in failure.value.message
     )
-    assert failure.value.exit_code == 126
+    assert failure.value.exit_code == 127
     assert not list(box.bundle.execs.iterdir())
 
 

@@ -58,13 +58,13 @@ def test_create(reason: str, words: str, exit_code: int, status: int) -> None:
     assert (failure.exit_code, failure.status) == (exit_code, status)
 
 
-def test_exec_is_126_whatever_it_was() -> None:
+def test_exec_of_what_is_not_there_is_127() -> None:
     failure = exec_failed("executable file `x` not found in $PATH: No such file or directory")
     assert failure.message == (
         "OCI runtime exec failed: exec failed: unable to start container process: "
         'exec: "x": executable file not found in $PATH: unknown'
     )
-    assert failure.exit_code == 126
+    assert failure.exit_code == 127
 
 
 def test_the_last_error_of_a_runtimes_log(tmp_path: Path) -> None:

@@ -44,11 +44,9 @@ def start_failed(reason: str) -> StartFailed:
 
 
 def exec_failed(reason: str) -> StartFailed:
-    """dockerd reports 126 for every exec that could not be started."""
+    """dockerd 28 tells 127 from 126 for an exec too; before, it reported 126 for all."""
     reason = docker_words(reason, "exec failed: unable to start container process: ")
-    failure = _classify(f"OCI runtime exec failed: {reason}: unknown")
-    failure.exit_code = 126
-    return failure
+    return _classify(f"OCI runtime exec failed: {reason}: unknown")
 
 
 def _classify(message: str) -> StartFailed:
