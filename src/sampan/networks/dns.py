@@ -71,21 +71,6 @@ def bind(port: int = 0) -> Sockets:
     raise OSError("no free port for the nameserver")
 
 
-def redirect(port: int, replace: bool) -> str:
-    """The nftables table inside the container's namespace. To `replace` one takes tens of milliseconds (the kernel
-    waits for a grace period), so a restarted daemon does it only when it could not have its old port back."""
-    table = "ip sampan_dns"
-    to = f"dnat to {INTERNAL_NAMESERVER}:{port}"
-    old = f"add table {table}\ndelete table {table}\n" if replace else ""
-    return f"""{old}table {table} {{
-  chain output {{
-    type nat hook output priority -100; policy accept;
-    ip daddr {INTERNAL_NAMESERVER} udp dport 53 {to}
-    ip daddr {INTERNAL_NAMESERVER} tcp dport 53 {to}
-  }}
-}}"""
-
-
 class Resolver:
     """Serves one container until `close`, which closes the sockets."""
 

@@ -21,9 +21,10 @@ from typing import TypeVar
 
 from sampan.linux import mounts, namespaces, netlink
 from sampan.linux.netlink import Netlink
-from sampan.linux.nft import Nft
+from sampan.linux.nfredirect import redirect
 from sampan.networks import dns
 from sampan.networks.dns import Sockets
+from sampan.networks.files import INTERNAL_NAMESERVER
 from sampan.networks.model import Endpoint
 
 _SPARES = 3
@@ -197,29 +198,21 @@ def strip_addresses(inner: Namespace, endpoint: Endpoint) -> None:
 
 
 def bind_nameserver(inner: Namespace, port: int) -> Sockets:
-    """The embedded nameserver's sockets inside the namespace, with port 53 led to them. `port` is where they were
-    before, 0 if never."""
+    """The embedded nameserver's sockets inside the namespace, with port 53 led to them (a rule in the namespace,
+    written only when the port is another than before). `port` is where they were before, 0 if never."""
 
     def inside() -> Sockets:
         namespaces.setns(inner.descriptor, namespaces.CLONE_NEWNET)
         sockets = dns.bind(port)
         try:
             if sockets.port != port:
-                _redirect(sockets.port, replace=port != 0)
+                redirect("sampan_dns", INTERNAL_NAMESERVER, 53, sockets.port, replace=port != 0)
         except BaseException:
             sockets.close()
             raise
         return sockets
 
     return namespaces.in_thread(inside)
-
-
-def _redirect(port: int, replace: bool) -> None:
-    nft = Nft()
-    try:
-        nft.run(dns.redirect(port, replace))
-    finally:
-        nft.close()
 
 
 def _enable_ipv6(descriptor: int, interface: str) -> None:

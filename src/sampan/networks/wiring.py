@@ -189,7 +189,7 @@ class Wiring:
             return
         try:
             live.nameserver = sandboxes.bind_nameserver(live.namespace, live.record.dns_port)
-        except (OSError, NftError) as error:
+        except OSError as error:
             raise SampanError(f"cannot start the embedded nameserver: {error}") from error
         undo.callback(live.nameserver.close)
         live.record.dns_port = live.nameserver.port
