@@ -6,10 +6,12 @@ Heavy modules are imported only once the configuration stands, so that --help, -
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import gc
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -61,6 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     _log_to_stderr(settings)
     _tune_memory()
+    _raise_descriptor_limit()
     try:
         return asyncio.run(_run(settings, flags))
     except SampanError as error:
@@ -69,6 +72,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def _raise_descriptor_limit() -> None:
+    """A running container with ports and names costs about eight descriptors; a shell's soft limit of 1,024 ends that
+    early. Containers inherit the limit, as dockerd's do."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def load(flags: configuration.Given) -> Settings:
