@@ -194,9 +194,13 @@ def test_timestamps_are_durations_back_dates_or_unix_time(monkeypatch: pytest.Mo
     assert timestamp("2026-01-02T03:04:05.6+01:00") == "1767319445.600000000"
     assert timestamp("2026-01-02T03Z") == "1767322800.000000000"
     assert timestamp("") == ""
-    for bad in ("x", "2026-13-01"):
-        with pytest.raises(CliError):
+    for bad, message in (
+        ("x", 'failed to parse value as time or duration: "x"'),
+        ("2026-13-01", 'parsing time "2026-13-01": month out of range'),
+    ):
+        with pytest.raises(CliError) as raised:
             timestamp(bad)
+        assert raised.value.message == message
 
 
 def test_ipam_gives_each_gateway_to_its_subnet() -> None:

@@ -52,8 +52,15 @@ def _moment(text: str) -> str | None:
         return None
     year, month, day = (int(part) for part in days)
     hour, minute, second = (*(int(part) for part in parts), 0, 0, 0)[:3]
-    if not (1 <= month <= 12 and 1 <= day <= 31 and hour < 24 and minute < 60 and second < 60):
-        return None
+    for name, value, least, most in (
+        ("month", month, 1, 12),
+        ("day", day, 1, 31),
+        ("hour", hour, 0, 23),
+        ("minute", minute, 0, 59),
+        ("second", second, 0, 59),
+    ):
+        if not least <= value <= most:
+            raise CliError(f"parsing time {quote(text)}: {name} out of range")
     if offset is None:
         seconds = int(time.mktime((year, month, day, hour, minute, second, 0, 0, -1)))
     else:

@@ -91,7 +91,7 @@ def _login(cli: Cli, flags: Flags, args: list[str]) -> int:
 def _with_known(cli: Cli, server: str, username: str, password: str) -> str:
     """Try what is kept; "" when the registry does not take it any more."""
     cli.err(f"Authenticating with existing credentials... [Username: {username}]\n")
-    cli.err("To login with a different account, run 'sampan logout' followed by 'sampan login'\n\n")
+    cli.err("\n Info -> To login with a different account, run 'sampan logout' followed by 'sampan login'\n\n\n")
     try:
         return _try(cli, server, username, password)
     except ApiError as error:

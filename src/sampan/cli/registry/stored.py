@@ -75,6 +75,8 @@ def store(cli: Cli, server: str, username: str, password: str, token: str) -> No
         entry["identitytoken"] = token
     auths = cli.config.values.get("auths")
     known = auths if isinstance(auths, dict) else {}
+    if known.get(server) == entry:
+        return
     cli.config.values["auths"] = dict(sorted({**known, server: entry}.items()))
     _save(cli, cli.config.values)
     path = os.path.join(cli.config_dir, "config.json")
