@@ -331,38 +331,3 @@ async def facts(engine: Engine) -> EngineFacts:
         https_proxy=os.environ.get("HTTPS_PROXY", os.environ.get("https_proxy", "")),
         no_proxy=os.environ.get("NO_PROXY", os.environ.get("no_proxy", "")),
     )
-
-
-# -- disk --------------------------------------------------------------------------------------------
-def tree_size(root: Path) -> int:
-    """Bytes that a directory's files occupy, hard links once, other file systems left out. Never follows a symlink.
-    Blocks."""
-    total = 0
-    seen: set[tuple[int, int]] = set()
-    pending = [root]
-    try:
-        device = root.lstat().st_dev
-    except OSError:
-        return 0
-    while pending:
-        try:
-            entries = list(os.scandir(pending.pop()))
-        except OSError:
-            continue
-        for entry in entries:
-            try:
-                status = entry.stat(follow_symlinks=False)
-            except OSError:
-                continue
-            if status.st_dev != device:
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                pending.append(Path(entry.path))
-                continue
-            if status.st_nlink > 1:
-                key = (status.st_dev, status.st_ino)
-                if key in seen:
-                    continue
-                seen.add(key)
-            total += status.st_size
-    return total

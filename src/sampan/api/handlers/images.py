@@ -18,6 +18,7 @@ from sampan.api.call import JSON, Call, empty, reply
 from sampan.api.filters import Filters
 from sampan.api.handlers.containers import prune_labels, prune_until
 from sampan.api.handlers.files import TAR, send
+from sampan.api.timestamps import rfc3339
 from sampan.api.views import image as views
 from sampan.errors import Forbidden, InvalidParameter, NotSupported, SampanError
 from sampan.images import Image, Platform, platforms, references
@@ -57,14 +58,27 @@ async def list_(call: Call) -> web.StreamResponse:
         filters.add("reference", call.text("filter"))
     shared = call.version >= (1, 42) and call.flag("shared-size")
     rows = call.engine.images.list(call.flag("all"), filters.as_lists(), shared)
-    return reply([views.summary(row, call.version) for row in rows])
+    shown = [views.summary(row, call.version) for row in rows]
+    if call.version >= (1, 51):
+        for view in shown:
+            view["Containers"] = len(call.engine.images.users(view["Id"]))
+    return reply(shown)
 
 
 async def inspect(call: Call) -> web.StreamResponse:
     if call.version >= (1, 48) and call.flag("manifests") and call.text("platform"):
         raise InvalidParameter("conflicting options: manifests and platform options cannot both be set")
-    image = call.engine.images.resolve(call.name, _one_platform(call, (1, 49)))
-    return reply(views.inspect(image, call.version, graph=graph(call.engine.settings.data_root, image), parent=""))
+    images = call.engine.images
+    image = images.resolve(call.name, _one_platform(call, (1, 49)))
+    return reply(
+        views.inspect(
+            image,
+            call.version,
+            parent=images.parent(image.id),
+            tagged_at=rfc3339(images.last_tagged(image.id)),
+            graph=graph(call.engine.settings.data_root, image),
+        )
+    )
 
 
 def graph(data_root: Path, image: Image) -> dict[str, str] | None:
@@ -169,27 +183,31 @@ def registry_auth(call: Call) -> RegistryAuth | None:
 async def create(call: Call) -> web.StreamResponse:
     """Pull, or import."""
     image = call.text("fromImage")
-    if not image:
-        return await _import(call)
     platform = platforms.parse(call.text("platform")) if call.text("platform") and call.version >= (1, 32) else None
-    reference = _pulled(image.removesuffix(":"), call.text("tag"))
-    auth = registry_auth(call)
-    return await progress(call, lambda show: call.engine.images.pull(reference, platform, auth, show))
-
-
-def _pulled(name: str, tag: str) -> str:
-    """The reference to pull: `fromImage` with `tag`, which may be a digest. Without either the registry's `latest`."""
-    parsed = references.parse(name)
-    if parsed.familiar_name == "scratch":
+    if not image:
+        return await _import(call, platform)
+    reference = references.join(image, call.text("tag"))
+    if reference.familiar_name == "scratch":
         raise Forbidden("'scratch' is a reserved name")
-    if tag:
-        separator = "@" if references.is_digest(tag) else ":"
-        return f"{parsed.familiar_name}{separator}{tag}"
-    return name if parsed.tag or parsed.digest else f"{parsed.familiar_name}:{references.DEFAULT_TAG}"
+    auth = registry_auth(call)
+    return await progress(call, lambda show: call.engine.images.pull(reference.familiar, platform, auth, show))
 
 
-async def _import(call: Call) -> web.StreamResponse:
-    raise NotSupported("importing a file system as an image is not supported yet")
+async def _import(call: Call, platform: Platform | None) -> web.StreamResponse:
+    source = call.text("fromSrc")
+    if source != "-":
+        raise NotSupported("importing from a URL is not supported; give the archive as the body (fromSrc=-)")
+    if call.texts("changes"):
+        raise NotSupported("changes to an imported image are not supported yet")
+    name = references.join(call.text("repo"), call.text("tag")).familiar if call.text("repo") else ""
+
+    async def work(show: Progress) -> None:
+        id = await call.engine.images.import_archive(
+            call.stream(), name, comment=call.text("message"), platform=platform
+        )
+        show({"status": id})
+
+    return await progress(call, work)
 
 
 async def push(call: Call) -> web.StreamResponse:
@@ -235,9 +253,9 @@ def _line(message: dict[str, Any]) -> bytes:
 
 # -- archives ----------------------------------------------------------------------------------------
 async def load(call: Call) -> web.StreamResponse:
-    _one_platform(call, (1, 48))
+    platform = _one_platform(call, (1, 48))
     quiet = call.flag("quiet", True)
-    return await progress(call, lambda show: call.engine.images.load(call.stream(), show, quiet))
+    return await progress(call, lambda show: call.engine.images.load(call.stream(), show, quiet, platform))
 
 
 async def save(call: Call) -> web.StreamResponse:

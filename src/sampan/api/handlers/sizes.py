@@ -20,10 +20,3 @@ async def container(engine: Engine, value: Container) -> tuple[int, int]:
     except SampanError:
         below = 0
     return own, own + below
-
-
-async def layers(engine: Engine) -> int:
-    """Bytes of all layers, each once."""
-    from sampan.system import tree_size
-
-    return await asyncio.to_thread(tree_size, engine.settings.data_root / "layers")

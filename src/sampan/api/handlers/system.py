@@ -13,7 +13,6 @@ from aiohttp import web
 from sampan import system
 from sampan.api.call import JSON, Call, quoted, reply
 from sampan.api.filters import Filters
-from sampan.api.handlers import sizes
 from sampan.api.handlers.containers import rows as container_rows
 from sampan.api.timestamps import parse
 from sampan.api.views import event as event_views
@@ -108,7 +107,7 @@ async def disk_usage(call: Call) -> web.StreamResponse:
         kinds = set(call.texts("type"))
     engine = call.engine
     view: dict[str, Any] = {}
-    view["LayersSize"] = await sizes.layers(engine) if "image" in kinds else 0
+    view["LayersSize"] = engine.images.layers_size() if "image" in kinds else 0
     view["Images"] = await _images(call) if "image" in kinds else None
     view["Containers"] = await container_rows(call, True, 0, True) if "container" in kinds else None
     view["Volumes"] = await _volumes(call) if "volume" in kinds else None

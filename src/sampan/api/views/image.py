@@ -48,7 +48,7 @@ def summary(row: ImageSummary, version: Version, descriptor: dict[str, Any] | No
     if version < (1, 43) and not tags and not digests:
         tags, digests = ["<none>:<none>"], ["<none>@<none>"]
     view: dict[str, Any] = {
-        "Containers": row.containers if version >= (1, 51) else -1,
+        "Containers": -1,
         "Created": row.created,
         "Id": image.id,
         "Labels": image.config.config.labels,
