@@ -208,3 +208,35 @@ def test_what_was_claimed_goes_when_the_container_is_not_made(bench: Bench) -> N
     with pytest.raises(InvalidParameter):
         bench.mounting.claim("c1", bad, HostConfig())
     assert [volume.name for volume in bench.volumes.all()] == ["named"]
+
+
+def test_propagation_needs_a_shared_mount(bench: Bench) -> None:
+    private, shared = bench.root / "private", bench.root / "shared"
+    for place, kind in ((private, "private"), (shared, "shared")):
+        place.mkdir()
+        mounts.mount("tmpfs", place)
+        mounts.set_propagation(place, kind)
+        (place / "dir").mkdir()
+    try:
+        for mode in ("rshared", "rslave"):
+            bench.mounting.stage(bench.container(HostConfig(binds=[f"{shared}/dir:/x:{mode}"])), bench.bundle)
+        for mode, wanted in (("rshared", "shared"), ("slave", "shared or slave")):
+            with pytest.raises(InvalidParameter) as caught:
+                bench.mounting.stage(bench.container(HostConfig(binds=[f"{private}/dir:/x:{mode}"])), bench.bundle)
+            assert caught.value.message == (
+                f"path {private}/dir is mounted on {private} but it is not a {wanted} mount"
+            )
+    finally:
+        for place in (private, shared):
+            mounts.unmount(place)
+
+
+def test_what_docker_puts_in_every_container(bench: Bench) -> None:
+    (bench.rootfs / "etc").mkdir()
+    (bench.rootfs / "run").mkdir(mode=0o710)
+    container = bench.container(HostConfig(tmpfs={"/run": "", "/new": ""}))
+    entries = {entry["destination"]: entry["options"] for entry in bench.mounting.stage(container, bench.bundle)}
+    assert (bench.rootfs / ".dockerenv").stat().st_size == 0
+    assert str((bench.rootfs / "etc/mtab").readlink()) == "/proc/mounts"
+    assert "mode=710" in entries["/run"]  # type: ignore[operator]
+    assert not any(option.startswith("mode=") for option in entries["/new"])  # type: ignore[attr-defined]

@@ -18,6 +18,8 @@ CREATE_SOURCE = "create-source"
 NON_RECURSIVE = "bind"
 READ_ONLY_NON_RECURSIVE = "ro-nonrecursive"
 READ_ONLY_FORCE_RECURSIVE = "ro-force-recursive"
+IMPLIED_PROPAGATION = "implied-propagation"
+"""The propagation is the engine's choice (a bind of its data root), not the user's."""
 
 _MODES: tuple[frozenset[str], ...] = (
     frozenset({"rw", "ro"}),

@@ -20,7 +20,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from sampan.containers.model import Container, HostConfig, MountPoint
-from sampan.containers.mount_syntax import CREATE_SOURCE, source_missing
+from sampan.containers.mount_syntax import CREATE_SOURCE, IMPLIED_PROPAGATION, source_missing
 from sampan.containers.mounts import oci_mounts
 from sampan.errors import InvalidParameter, SampanError
 from sampan.images import Images, Snapshots
@@ -133,6 +133,7 @@ class Mounting:
             for number, point in enumerate(points):
                 if point.type == "bind":
                     sources[point.destination] = _host_path(point)
+                    _check_propagation(point)
                 elif point.type == "volume":
                     path = self._volumes.acquire(point.name, container.id)
                     undo.callback(self._volumes.release, point.name, container.id)
@@ -254,6 +255,31 @@ def _host_path(point: MountPoint) -> str:
                 f"error while creating mount source path '{point.source}': mkdir {point.source}: {reason}"
             ) from None
     return point.source
+
+
+def _check_propagation(point: MountPoint) -> None:
+    """Mounts cannot travel where the source's own mount is private: Docker refuses rather than disappoint."""
+    shared = point.propagation in ("shared", "rshared")
+    if IMPLIED_PROPAGATION in point.options or not (shared or point.propagation in ("slave", "rslave")):
+        return
+    with contextlib.suppress(OSError):
+        found = _mount_of(os.path.realpath(point.source))
+        kinds = {tag.partition(":")[0] for tag in found.tags}
+        if not kinds & ({"shared"} if shared else {"shared", "master"}):
+            wanted = "shared" if shared else "shared or slave"
+            raise InvalidParameter(
+                f"path {point.source} is mounted on {found.mount_point} but it is not a {wanted} mount"
+            )
+
+
+def _mount_of(path: str) -> mounts.MountInfo:
+    """The mount a path lies on: of those above it the deepest, and of several there the last."""
+    above = [
+        mount
+        for mount in mounts.mountinfo()
+        if mount.mount_point in ("/", path) or path.startswith(mount.mount_point + "/")
+    ]
+    return max(reversed(above), key=lambda mount: len(mount.mount_point))
 
 
 def _below(base: Path, subpath: str, target: Path) -> str:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from sampan.containers.model import Config, Container, HostConfig, MountPoint
 from sampan.containers.mount_syntax import (
+    IMPLIED_PROPAGATION,
     NON_RECURSIVE,
     READ_ONLY_NON_RECURSIVE,
     check_target,
@@ -193,6 +194,7 @@ def _guard_daemon_root(point: MountPoint, daemon_root: str) -> None:
         return
     if point.propagation == "rprivate":
         point.propagation = "rslave"
+        point.options.append(IMPLIED_PROPAGATION)
         return
     raise InvalidParameter(
         'invalid mount config: must use either propagation mode "rslave" or "rshared" when mount source is within '
