@@ -14,6 +14,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from support.leftovers import OURS
+
 REPOSITORY = Path(__file__).parents[2]
 
 
@@ -60,6 +62,7 @@ class Daemon:
         self.log = self.root / "sampand.log"
         self.flags = flags
         self.process: subprocess.Popen[bytes] | None = None
+        OURS.update((str(self.root), self.bridge, self.table, self.cgroup_parent))
         self.client = [docker_binary()]
         """The command that `cli` and `ok` run: the stock docker CLI, or `SAMPAN`."""
         if CONTROL:
