@@ -198,7 +198,7 @@ def _joined(args: tuple[object, ...]) -> str:
     return str(args[0]) if len(args) == 1 and isinstance(args[0], str) else sprint(list(args))
 
 
-def _call(name: str) -> Callable[..., object]:
+def call_of(name: str) -> Callable[..., object]:
     def call(function: object, *args: object) -> object:
         if function is None:
             raise CallError("call of nil")
@@ -239,7 +239,7 @@ FUNCTIONS: dict[str, Function] = {
     "and": Function(lambda *args: None, ("any",), "any"),  # `and` and `or` stop early: the executor runs them
     "or": Function(lambda *args: None, ("any",), "any"),
     "not": Function(lambda value: not is_true(value), ("any",)),
-    "call": Function(_call(""), ("any",), "any"),
+    "call": Function(call_of(""), ("any",), "any"),
     "html": Function(_html, (), "any"),
     "index": Function(_index, ("any",), "any"),
     "slice": Function(_slice, ("any",), "any"),
