@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import socket
@@ -261,3 +262,38 @@ def test_none_has_loopback_only_and_host_has_no_namespace(tmp_path: Path) -> Non
         await lab.networks.down(TWO)
 
     netlab.run(tmp_path, scenario)
+
+
+def test_a_udp_client_that_never_paused_reaches_the_containers_next_run(tmp_path: Path) -> None:
+    """moby#8795: its flow is tracked from before, and would never meet the new rules."""
+
+    async def scenario(lab: Lab) -> None:
+        def client() -> socket.socket:
+            made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            made.connect((netlab.HOST, 5300))
+            made.settimeout(2)
+            return made
+
+        with lab.outside(client) as steady:
+            steady.send(b"too early")
+            await asyncio.sleep(0.05)
+            for run in range(2):
+                one = await start(lab.networks, ONE, (PortRequest(53, "udp", host_port="5300"),))
+                lab.serve(one, 53, socket.SOCK_DGRAM)
+                with contextlib.suppress(ConnectionRefusedError):
+                    steady.send(b"?")
+                steady.send(b"?")
+                assert await asyncio.to_thread(receive, steady) == netlab.OUTSIDE, f"run {run}"
+                await lab.networks.down(ONE)
+                await start(lab.networks, TWO)  # has the first one's address now
+                with contextlib.suppress(ConnectionRefusedError):
+                    steady.send(b"?")
+                await lab.networks.down(TWO)
+
+    netlab.run(tmp_path, scenario)
+
+
+def receive(client: socket.socket) -> str:
+    while True:
+        with contextlib.suppress(ConnectionRefusedError):
+            return client.recv(100).decode()

@@ -27,7 +27,7 @@ from sampan.networks.foreign import Foreign
 from sampan.networks.model import Endpoint, EndpointRequest, Network, PortRequest, PublishedPort, Sandbox, SandboxRecord
 from sampan.networks.ports import Held
 from sampan.networks.proxies import Proxy, Target
-from sampan.networks.wiring import Live, Wiring
+from sampan.networks.wiring import Live, Wiring, forget_flows
 from sampan.settings import Settings
 from sampan.store import Database, EventLog
 
@@ -214,7 +214,7 @@ class Networks:
         self._unserve(container_id)
         live, links = await self._run(functools.partial(wiring.down, container_id))
         if links:
-            self._later.submit(_delete_links, links)
+            self._later.submit(_tidy, links, live.record.ports if live else [])
         for endpoint in live.record.endpoints if live else []:
             self._directory.leave(endpoint)
             network = self._catalog.find(endpoint.network_id)
@@ -352,9 +352,10 @@ def _record(container_id: str, sandbox: Sandbox) -> SandboxRecord:
     )
 
 
-def _delete_links(names: list[str]) -> None:
-    """Slow (the kernel waits for a grace period a link), so nobody waits for it. The links' addresses are already
-    gone."""
+def _tidy(names: list[str], ports: list[PublishedPort]) -> None:
+    """What follows a sandbox's end. Slow (the kernel waits for a grace period a link), so nobody waits for it; the
+    links' addresses are already gone."""
+    forget_flows(ports)
     try:
         with Netlink() as kernel:
             kernel.run(*map(netlink.delete_link, names))

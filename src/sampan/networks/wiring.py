@@ -13,13 +13,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
 from sampan.errors import Conflict, Forbidden, InvalidParameter, SampanError
-from sampan.linux import netlink
+from sampan.linux import conntrack, netlink
 from sampan.linux.netlink import Netlink, NetlinkError
 from sampan.linux.nft import Nft, NftError
 from sampan.networks import bridges, endpoints, firewall, parents, sandboxes
 from sampan.networks.catalog import Catalog
 from sampan.networks.dns import Sockets
-from sampan.networks.model import Endpoint, EndpointRequest, Network, PortRequest, SandboxRecord
+from sampan.networks.model import Endpoint, EndpointRequest, Network, PortRequest, PublishedPort, SandboxRecord
 from sampan.networks.ports import Held, PortBook, PortTaken
 from sampan.networks.sandboxes import Namespace, Sandboxes
 from sampan.settings import Settings
@@ -181,6 +181,7 @@ class Wiring:
             self.rules.rules[container_id] = rules
             undo.callback(self.rules.rules.pop, container_id, None)
             self.transact(firewall.port_elements("add", self.rules.table, rules))
+            forget_flows(live.record.ports)
         return live
 
     def _name(self, live: Live, undo: ExitStack) -> None:
@@ -428,3 +429,13 @@ class Wiring:
         self.sandboxes.spares.close()
         self.kernel.close()
         self.nft.close()
+
+
+def forget_flows(ports: list[PublishedPort]) -> None:
+    """Once the rules of udp ports changed: flows that began before must meet the new ones."""
+    numbers = {port.host_port for port in ports if port.protocol == "udp"}
+    try:
+        if numbers:
+            conntrack.forget_udp(numbers)
+    except OSError as error:
+        log.warning("cannot clear the tracked flows of udp ports %s: %s", sorted(numbers), error)
