@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import shlex
 import shutil
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from sampan.errors import InvalidParameter, Unavailable
-from sampan.runtime import cgroups
+from sampan.runtime import capabilities, cgroups
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +65,8 @@ class Runtimes:
         crun = self._known.get("crun")
         if crun is None:
             reason = "it is not installed"
+        elif _lacks_memlock():
+            reason = "for its device rules on cgroup v2 it needs CAP_SYS_RESOURCE or an unlimited RLIMIT_MEMLOCK"
         elif not cgroups.crun_refuses_host():
             return
         elif (unshare := find("unshare")) is not None:
@@ -108,6 +111,15 @@ class Runtimes:
         if name in ("crun", "runc"):
             raise Unavailable(f"the OCI runtime {name} is not installed; install the package {name}")
         raise InvalidParameter(f"unknown or invalid runtime name: {requested or name}")
+
+
+def _lacks_memlock() -> bool:
+    """crun raises the limit before it loads its device filter, though Linux 5.11 no longer counts that."""
+    return (
+        cgroups.mode() is cgroups.Mode.V2
+        and "CAP_SYS_RESOURCE" not in capabilities.available()
+        and resource.getrlimit(resource.RLIMIT_MEMLOCK)[1] != resource.RLIM_INFINITY
+    )
 
 
 def _propagates(spec: Mapping[str, Any]) -> bool:
