@@ -16,7 +16,10 @@ def _rename(cli: Cli, flags: Flags, args: list[str]) -> int:
     old, new = (arg.strip() for arg in args)
     if not old or not new:
         raise CliError("Error: Neither old nor new names may be empty")
-    cli.client.post(f"/containers/{quote(old)}/rename", {"name": new})
+    try:
+        cli.client.post(f"/containers/{quote(old)}/rename", {"name": new})
+    except CliError as error:
+        raise CliError(f"{error.message}\nError: failed to rename container named {old}") from None
     return 0
 
 

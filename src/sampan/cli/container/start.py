@@ -34,7 +34,7 @@ def _start(cli: Cli, flags: Flags, names: list[str]) -> int:
         else:
             cli.out(f"{name}\n")
     if failed:
-        raise CliError(f"failed to start containers: {', '.join(failed)}")
+        raise CliError(f"Error: failed to start containers: {', '.join(failed)}")
     return 0
 
 

@@ -54,11 +54,32 @@ def _body(flags: Flags) -> dict[str, Any]:
     body: dict[str, Any] = {field: flags.number(name) for field, name in numbers.items()}
     body["CpusetCpus"] = flags.text("cpuset-cpus")
     body["CpusetMems"] = flags.text("cpuset-mems")
+    body |= _NOT_UPDATED
     body["PidsLimit"] = flags.number("pids-limit") if flags.changed("pids-limit") else None
     given = flags.text("restart")
     body["RestartPolicy"] = restart_policy(given) if given else {"Name": "", "MaximumRetryCount": 0}
     return body
 
+
+# docker sends the whole struct; null and zero leave a limit as it is
+_NOT_UPDATED: dict[str, Any] = {
+    "CgroupParent": "",
+    "BlkioWeightDevice": None,
+    "BlkioDeviceReadBps": None,
+    "BlkioDeviceWriteBps": None,
+    "BlkioDeviceReadIOps": None,
+    "BlkioDeviceWriteIOps": None,
+    "Devices": None,
+    "DeviceCgroupRules": None,
+    "DeviceRequests": None,
+    "MemorySwappiness": None,
+    "OomKillDisable": None,
+    "Ulimits": None,
+    "CpuCount": 0,
+    "CpuPercent": 0,
+    "IOMaximumIOps": 0,
+    "IOMaximumBandwidth": 0,
+}
 
 _FLAGS = (
     Flag(
