@@ -7,6 +7,8 @@ import contextlib
 import os
 import shutil
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,8 @@ import pytest
 from sampan.errors import SampanError
 from sampan.networks import EndpointRequest, Networks, PortRequest, Sandbox
 from sampan.networks.firewall import MARK
-from support import netlab
+from sampan.store import Database, EventLog
+from support import killed, netlab
 from support.netlab import Lab, ask
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -229,8 +232,6 @@ def test_two_engines_share_a_host(tmp_path: Path) -> None:
     async def scenario(lab: Lab) -> None:
         import msgspec
 
-        from sampan.store import Database, EventLog
-
         settings = msgspec.structs.replace(
             lab.settings, exec_root=lab.root / "run2", data_root=lab.root / "data2", bridge="lab1", nft_table="lab_two"
         )
@@ -297,3 +298,31 @@ def receive(client: socket.socket) -> str:
     while True:
         with contextlib.suppress(ConnectionRefusedError):
             return client.recv(100).decode()
+
+
+def test_a_daemon_killed_at_any_step_of_a_start_leaves_nothing(tmp_path: Path) -> None:
+    async def scenario(lab: Lab) -> None:
+        await lab.networks.close(keep=False)
+        before = netlab.state()
+        died = killed.DEATH
+        step = 0
+        while died == killed.DEATH:
+            step += 1
+            root = tmp_path / str(step)
+            program = [sys.executable, killed.__file__, str(root), str(step)]
+            done = await asyncio.to_thread(subprocess.run, program, capture_output=True, text=True, check=False)
+            died = done.returncode
+            assert died in (0, killed.DEATH), done.stderr
+            database = Database(root / "data" / "state.db")
+            after = Networks(killed.settings(root), database, EventLog(database))
+            await after.open({})
+            assert not list((root / "run" / "netns").glob("*")), f"step {step}"
+            links = netlab.sh("ip -br link")
+            assert "veth" not in links, f"step {step}"
+            assert all(network.predefined or network.bridge in links for network in after.all()), f"step {step}"
+            await after.close(keep=False)
+            assert netlab.state() == before, f"step {step}"
+            database.close()
+        assert step > 10
+
+    netlab.run(tmp_path, scenario)

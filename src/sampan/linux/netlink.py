@@ -142,6 +142,13 @@ class Netlink:
                 return int(struct.unpack_from("i", payload, 4)[0])
         raise NetlinkError(19, f"no such interface: {name}")
 
+    def exists(self, name: str) -> bool:
+        try:
+            self.index(name)
+        except NetlinkError:
+            return False
+        return True
+
     def links(self) -> list[Link]:
         found = []
         for kind, payload in self._exchange(_link_message(_GETLINK), _REQUEST | _DUMP):

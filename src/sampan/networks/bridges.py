@@ -26,16 +26,14 @@ def gateways(network: Network) -> list[str]:
     ]
 
 
-def ensure(kernel: Netlink, network: Network) -> tuple[int, bool, list[str]]:
-    """Makes the network's bridge, or completes one that is there. Gives its interface index, whether it was made, and
-    the addresses that were added."""
-    made = False
+def ensure(kernel: Netlink, network: Network) -> tuple[int, list[str]]:
+    """Makes the network's bridge, or completes one that is there. Gives its interface index and the addresses that were
+    added."""
     try:
         index = kernel.index(network.bridge)
     except NetlinkError:
         kernel.run(netlink.bridge(network.bridge, random_mac(), network.mtu))
         index = kernel.index(network.bridge)
-        made = True
     present = {text for owner, text in kernel.addresses() if owner == index}
     if network.enable_ipv6:
         _write(f"ipv6/conf/{network.bridge}/disable_ipv6", "0")
@@ -49,7 +47,7 @@ def ensure(kernel: Netlink, network: Network) -> tuple[int, bool, list[str]]:
     # 127.0.0.1:PORT on the host is translated to the container: the answer comes back from the bridge to a loopback
     # address. Our raw chain drops what containers send to 127.0.0.0/8 themselves (CVE-2020-8558).
     _write(f"ipv4/conf/{network.bridge}/route_localnet", "1")
-    return index, made, wanted
+    return index, wanted
 
 
 def remove(kernel: Netlink, name: str) -> None:

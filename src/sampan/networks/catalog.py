@@ -230,13 +230,15 @@ class Catalog:
         driver = spec.ipam.driver or "default"
         return IPAM(driver=driver, options=spec.ipam.options, config=config)
 
-    def mark_made(self, id: str, link: bool, addresses: list[str]) -> None:
-        """The network's bridge or parent interface was made by us, or these of its addresses."""
+    def mark_made(self, id: str, link: bool, addresses: list[str]) -> Network:
+        """The network's bridge or parent interface was made by us, or these of its addresses. Gives the changed
+        document."""
         network = self._networks[id]
         made = sorted({*network.addresses_made, *addresses}) if not (link or network.link_made) else []
         changed = msgspec.structs.replace(network, link_made=link or network.link_made, addresses_made=made)
         if changed != network:
             self._put(changed)
+        return self._networks[id]
 
     def delete(self, id: str) -> None:
         self._documents.delete(id)

@@ -50,20 +50,21 @@ def parent(network: Network) -> str:
     return given or f"dm-{network.id[:12]}"
 
 
-def ensure(kernel: Netlink, network: Network) -> tuple[int, bool]:
-    """(the parent's interface index, whether it was made). Raises `InvalidParameter` when it cannot be had."""
+def ensure(kernel: Netlink, network: Network) -> int:
+    """The parent's interface index. Raises `InvalidParameter` when it cannot be had."""
     name = parent(network)
+    made = network.link_made
     try:
-        return kernel.index(name), False
-    except NetlinkError:
-        pass
-    try:
-        _make(kernel, name)
-        index = kernel.index(name)
-        kernel.run(netlink.up(index))
+        if not kernel.exists(name):
+            _make(kernel, name)
+            made = True
+        if made:
+            for end in (name, _peer(name)):
+                if kernel.exists(end):
+                    kernel.run(netlink.up(kernel.index(end)))
+        return kernel.index(name)
     except NetlinkError as error:
         raise SampanError(f"failed to create the parent interface {name}: {error.strerror}") from error
-    return index, True
 
 
 def _make(kernel: Netlink, name: str) -> None:
@@ -74,9 +75,11 @@ def _make(kernel: Netlink, name: str) -> None:
         kernel.run(netlink.dummy(name))
     except NetlinkError:
         # Not every kernel has dummy interfaces; a veth pair without users serves as well.
-        peer = name.replace("dm-", "dp-")
-        kernel.run(netlink.veth_pair(name, peer))
-        kernel.run(netlink.up(kernel.index(peer)))
+        kernel.run(netlink.veth_pair(name, _peer(name)))
+
+
+def _peer(name: str) -> str:
+    return "dp-" + name.removeprefix("dm-")
 
 
 def _vlan(kernel: Netlink, name: str) -> Request:

@@ -78,13 +78,16 @@ class Wiring:
             bridges.enable_forwarding(network.enable_ipv6)
 
     def _link(self, network: Network) -> None:
-        added: list[str] = []
+        name = network.bridge or parents.parent(network)
+        if not self.kernel.exists(name):
+            # Said before it is so: whoever is killed in between must find out that the link is his.
+            network = self.catalog.mark_made(network.id, True, [])
         if network.bridge:
-            index, made, added = bridges.ensure(self.kernel, network)
+            index, added = bridges.ensure(self.kernel, network)
+            self.catalog.mark_made(network.id, False, added)
         else:
-            index, made = parents.ensure(self.kernel, network)
+            index = parents.ensure(self.kernel, network)
         self._indexes[network.id] = index
-        self.catalog.mark_made(network.id, made, added)
 
     def remove(self, network: Network) -> None:
         rules = self.rules.bridges.pop(network.id, None)
