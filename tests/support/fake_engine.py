@@ -103,7 +103,7 @@ class FakeContainers:
         if id not in self.streams:
             raise NotFound(f"No such exec instance: {id}")
         config = ExecConfig(attach_stdin=True, attach_stdout=True, attach_stderr=True)
-        return Exec(id=id, container_id="c", config=config)
+        return Exec(id=id, container_id=id, config=config)
 
     async def exec_start(self, id: str, detach: bool, tty: bool | None = None) -> FakeStream | None:
         return None if detach else self.streams[id]

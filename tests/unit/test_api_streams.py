@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from sampan.containers.streams import STDERR, STDOUT, LogLine
-from support.fake_engine import FakeStream, Served
+from support.fake_engine import FakeStream, Served, running
 
 UPGRADE = "Connection: Upgrade\r\nUpgrade: tcp\r\n"
 
@@ -36,8 +36,8 @@ async def attach(
     return reader, writer, await reader.readuntil(b"\r\n\r\n")
 
 
-def make(api: Served, name: str, tty: bool = False) -> FakeStream:
-    api.engine.containers.add(name)
+def make(api: Served, name: str, tty: bool = False, **fields: object) -> FakeStream:
+    api.engine.containers.add(name, **fields)
     stream = api.engine.containers.streams[name] = FakeStream(tty)
     return stream
 
@@ -162,7 +162,7 @@ async def test_the_connection_serves_http_again_after_a_refused_attach(api: Serv
 
 
 async def test_a_hijackable_request_may_come_in_pieces(api: Served) -> None:
-    stream = make(api, "e1")
+    stream = make(api, "e1", state=running())
     reader, writer = await api.connect()
     request = (
         b"POST /v1.51/exec/e1/start HTTP/1.1\r\nHost: d\r\nUpgrade: tcp\r\nConnection: Upgrade\r\n"
@@ -199,12 +199,18 @@ async def test_a_waiter_that_goes_away_is_forgotten(api: Served) -> None:
         await asyncio.wait_for(api.engine.containers.exits[container.id], 5)
 
 
-async def test_logs_are_framed(api: Served) -> None:
+async def test_logs_are_framed_line_by_line(api: Served) -> None:
     api.engine.containers.add("c")
-    api.engine.containers.lines = [LogLine(STDOUT, 1_500_000_000, b"one\n"), LogLine(STDERR, 2_000_000_000, b"two\n")]
+    api.engine.containers.lines = [
+        LogLine(STDOUT, 1_500_000_000, b"one\nand\r"),
+        LogLine(STDERR, 2_000_000_000, b"two\n"),
+    ]
+        LogLine(STDOUT, 1_500_000_000, b"one\nand\r"),
+        LogLine(STDERR, 2_000_000_000, b"two\n"),
+    ]
     _, headers, body = await api.ask("GET", "/containers/c/logs?stdout=1&stderr=1")
     assert headers["content-type"] == "application/vnd.docker.multiplexed-stream"
-    assert body == frame(1, b"one\n") + frame(2, b"two\n")
+    assert body == frame(1, b"one\n") + frame(1, b"and\r") + frame(2, b"two\n")
     status, _, body = await api.ask("GET", "/containers/c/logs")
     assert (status, json.loads(body)["message"]) == (400, "Bad parameters: you must choose at least one stream")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from http import HTTPStatus
 
 from aiohttp import web
@@ -10,12 +11,13 @@ from sampan.api import detach, hijack
 from sampan.api.call import Call, empty, reply
 from sampan.api.connection import Connection, Hijacked
 from sampan.api.handlers.containers import dimensions
+from sampan.api.hijack import FRAME
 from sampan.api.timestamps import parse
 from sampan.api.views.container import exec_inspect
 from sampan.containers import AttachOptions, LogOptions
-from sampan.containers.model import ExecConfig
+from sampan.containers.model import ExecConfig, Status
 from sampan.containers.streams import STDOUT
-from sampan.errors import Conflict, InvalidParameter, NotFound, SampanError
+from sampan.errors import Conflict, InvalidParameter, SampanError
 
 RAW = "application/vnd.docker.raw-stream"
 MULTIPLEXED = "application/vnd.docker.multiplexed-stream"
@@ -137,13 +139,26 @@ async def logs(call: Call) -> web.StreamResponse:
         parts: list[bytes] = []
         for line in batch:
             if framed:
-                parts.append(hijack.FRAME.pack(line.stream, len(line.data)))
-            parts.append(line.data)
+                parts += _framed(line.stream, line.data)
+            else:
+                parts.append(line.data)
         if parts:
             await response.write(b"".join(parts))
         batch = await anext(iterator, None)
     await response.write_eof()
     return response
+
+
+def _framed(stream: int, data: bytes) -> Iterator[bytes]:
+    """One frame a line: docker-py hands out what is in a frame, and its users expect lines."""
+    lines = data.split(b"\n")
+    for line in lines[:-1]:
+        yield FRAME.pack(stream, len(line) + 1)
+        yield line
+        yield b"\n"
+    if lines[-1]:
+        yield FRAME.pack(stream, len(lines[-1]))
+        yield lines[-1]
 
 
 # -- exec --------------------------------------------------------------------------------------------
@@ -165,22 +180,23 @@ async def exec_start(call: Call) -> web.StreamResponse:
         await containers.exec_start(instance.id, detach=True, tty=options.tty)
         return empty(200)
     keys = detach.keys(instance.config.detach_keys)
+    container = containers.get(instance.container_id)
+    if instance.started or instance.exit_code is not None or container.state.status is not Status.RUNNING:
+        await containers.exec_start(instance.id, detach=False, tty=options.tty)
+        raise Conflict(f"exec {instance.id} cannot be started")  # not reached: the engine says why
+    # The answer goes out before the process starts: clients that read ahead while they look for the end of the headers
+    # (Python's http.client, so docker-py) would lose output that comes with them.
+    channel = _take(call, options.tty)
     try:
         stream = await containers.exec_start(instance.id, detach=False, tty=options.tty)
-    except (NotFound, Conflict, InvalidParameter):
-        raise
     except SampanError as error:
-        # The exec exists but its command cannot run: Docker says so in the stream; the exit code is in `inspect`.
-        channel = _take(call, options.tty)
+        # Too late for a status: Docker says it in the stream; the exit code is in `inspect`.
         channel.write(STDOUT, f"{error.message}\r\n".encode())
         await channel.finish()
         return Hijacked()
-    assert stream is not None
-    try:
-        channel = _take(call, stream.tty)
-    except BaseException:
-        await stream.close()
-        raise
+    if stream is None:
+        await channel.finish()
+        return Hijacked()
     if size and len(size) == 2 and stream.tty and all(size):
         await containers.exec_resize(instance.id, size[0], size[1])
     config = instance.config
