@@ -205,9 +205,6 @@ async def test_logs_are_framed_line_by_line(api: Served) -> None:
         LogLine(STDOUT, 1_500_000_000, b"one\nand\r"),
         LogLine(STDERR, 2_000_000_000, b"two\n"),
     ]
-        LogLine(STDOUT, 1_500_000_000, b"one\nand\r"),
-        LogLine(STDERR, 2_000_000_000, b"two\n"),
-    ]
     _, headers, body = await api.ask("GET", "/containers/c/logs?stdout=1&stderr=1")
     assert headers["content-type"] == "application/vnd.docker.multiplexed-stream"
     assert body == frame(1, b"one\n") + frame(1, b"and\r") + frame(2, b"two\n")
