@@ -71,6 +71,8 @@ def _asked(server: Canned) -> list[tuple[str, str, Any]]:
         value = json.loads(body) if body else None
         if isinstance(value, dict) and value.get("Env"):
             value["Env"].sort()
+        if isinstance(value, dict) and value.get("HostConfig", {}).get("Binds"):
+            value["HostConfig"]["Binds"].sort()
         found.append((target, query, value))
     server.requests.clear()
     return sorted(found, key=lambda item: item[:2])

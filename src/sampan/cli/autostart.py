@@ -26,8 +26,8 @@ def start_daemon(path: str) -> None:
     while not _answers(path):
         if _ended(pid) or time.monotonic() > deadline:
             raise CliError(
-                f"Cannot connect to the Sampan daemon at unix://{path}, and starting one failed: see {LOG} "
-                "(SAMPAN_AUTOSTART=0 turns starting off)"
+                f"Cannot connect to the Sampan daemon at unix://{path}, and starting one failed"
+                f"{_last_words()}\nThe daemon's log is {LOG}. SAMPAN_AUTOSTART=0 turns starting it off."
             )
         time.sleep(0.01)
 
@@ -50,6 +50,15 @@ def _detached(command: list[str], log: int) -> int:
 def _ended(pid: int) -> bool:
     done, _ = os.waitpid(pid, os.WNOHANG)
     return done == pid
+
+
+def _last_words() -> str:
+    try:
+        with open(LOG, encoding="utf-8", errors="replace") as file:
+            lines = file.read()[-4000:].strip().splitlines()
+    except OSError:
+        return ""
+    return f": {lines[-1]}" if lines else ""
 
 
 def _answers(path: str) -> bool:

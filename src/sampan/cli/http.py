@@ -236,6 +236,8 @@ class Client:
         self.version = os.environ.get("DOCKER_API_VERSION", "").lstrip("v") or API_VERSION
         self._settled = "DOCKER_API_VERSION" in os.environ
         """Whether the daemon has accepted `version`."""
+        self.debug: Callable[[str], None] | None = None
+        """Told of every exchange (`sampan -D`)."""
         self._autostart = autostart
         self._idle: list[Connection] = []
         extra = "".join(
@@ -399,6 +401,8 @@ class Client:
                 if not connection.fresh and stream is None:
                     continue
                 raise CliError(f'error during connect: {method} "{self.where.text}{target}": EOF')
+            if self.debug is not None:
+                self.debug(f"{method} {target} {status}")
             return Response(self, connection, status, answered, method == "HEAD")
 
     def _reuse(self) -> Connection | None:

@@ -75,7 +75,15 @@ class Cli:
 
             start = start_daemon
         headers = self.config.http_headers if self.has_config else {}
-        return Client(endpoint(self.host, self.flags, self.config_dir), headers=headers, autostart=start)
+        client = Client(endpoint(self.host, self.flags, self.config_dir), headers=headers, autostart=start)
+        if self.flags.yes("debug") or self.flags.text("log-level") in ("debug", "trace"):
+            client.debug = self._debug
+        return client
+
+    def _debug(self, text: str) -> None:
+        from time import strftime
+
+        self.err(f'time="{strftime("%Y-%m-%dT%H:%M:%S%z")}" level=debug msg="{text}"\n')
 
     @property
     def has_config(self) -> bool:

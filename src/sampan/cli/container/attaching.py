@@ -64,7 +64,10 @@ class ExitWait:
                         on_signal(number)
                 if connection.sock.fileno() in ready:
                     break
-        answer = self._response.json() or {}
+        try:
+            answer = self._response.json() or {}
+        except CliError as error:
+            raise CliError(f"error waiting for container: {error.message}", 125) from None
         problem = (answer.get("Error") or {}).get("Message")
         if problem:
             raise CliError(f"Error waiting for container: {problem}", 125)
