@@ -1,8 +1,8 @@
 """The SQLite file: opening, migrations, transactions.
 
 One connection serves the whole daemon, guarded by a lock: writes are tens of microseconds, so services may call it
-from the event loop. WAL with `synchronous=NORMAL` keeps every acknowledged write across `kill -9`; after a power cut the
-last few may be missing, the file stays whole.
+from the event loop. WAL with `synchronous=NORMAL` keeps every acknowledged write across `kill -9`; after a power cut
+the last few may be missing, the file stays whole.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Documents: one msgspec struct an object (container, network, volume, image reference, exec), keyed by id, named uniquely.
+"""Documents: one msgspec struct an object (container, network, volume, exec), keyed by id, named uniquely.
 
 Names are unique because the table says so: two clients creating the same name at once cannot both succeed.
 """

@@ -18,7 +18,7 @@ HISTORY = 4096
 
 
 class Event(msgspec.Struct, frozen=True):
-    """One event. `time` is nanoseconds since the epoch; `type` is container, image, network, volume, builder or daemon."""
+    """One event. `time` is nanoseconds since the epoch; `type` is container, image, network, volume or daemon."""
 
     type: str
     action: str
