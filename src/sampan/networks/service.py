@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from sampan.errors import Forbidden, SampanError
 from sampan.linux import namespaces, netlink
 from sampan.linux.netlink import Netlink
-from sampan.networks import bridges, files, firewall
+from sampan.networks import bridges, files, firewall, takeover
 from sampan.networks.catalog import Catalog
 from sampan.networks.directory import Directory
 from sampan.networks.dns import Resolver
@@ -76,12 +76,12 @@ class Networks:
         records = wiring.records()
         for container_id, sandbox in live.items():
             record = records.get(container_id) or _record(container_id, sandbox)
-            if not wiring.take_over(record):
+            if not takeover.take_over(wiring, record):
                 log.error("the network namespace of running container %s is gone", container_id)
         for network in self._catalog.wired():
             wiring.adopt(network)
         wiring.rebuild()
-        wiring.sweep()
+        takeover.sweep(wiring)
         return wiring
 
     async def close(self, keep: bool) -> None:

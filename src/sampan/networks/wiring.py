@@ -176,7 +176,7 @@ class Wiring:
         for request, endpoint in zip(wired, live.record.endpoints, strict=False):
             endpoints.tune(inner, endpoint, request)
         sandboxes.set_gateways(inner, *endpoints.gateways(live.record.endpoints))
-        self._name(live, undo)
+        self.bind_nameserver(live, undo)
         if sysctls:
             sandboxes.apply_sysctls(inner.descriptor, sysctls)
         rules = endpoints.rules_of(live.record)
@@ -187,7 +187,7 @@ class Wiring:
             forget_flows(live.record.ports)
         return live
 
-    def _name(self, live: Live, undo: ExitStack) -> None:
+    def bind_nameserver(self, live: Live, undo: ExitStack) -> None:
         """Binds the nameserver of a sandbox that is on a network with names; once."""
         if live.nameserver is not None or not live.record.named or live.namespace is None:
             return
@@ -275,7 +275,7 @@ class Wiring:
         self.transact(firewall.port_elements("delete", self.rules.table, rules))
         self._release(live)
         if live.record.netns:
-            inner = self._namespace(live)
+            inner = self.namespace(live)
             for endpoint in live.record.endpoints:
                 if inner is not None and endpoint.link:
                     sandboxes.strip_addresses(inner, endpoint)
@@ -288,7 +288,7 @@ class Wiring:
         self._records.delete(container_id)
         return live, [endpoint.link for endpoint in live.record.endpoints if endpoint.link]
 
-    def _namespace(self, live: Live) -> Namespace | None:
+    def namespace(self, live: Live) -> Namespace | None:
         """The sandbox's namespace, opened again after a restart of the daemon; None when it is gone."""
         if live.namespace is None:
             try:
@@ -317,7 +317,7 @@ class Wiring:
             raise InvalidParameter(
                 "container cannot be connected to multiple networks with one of the networks in private (none) mode"
             )
-        inner = self._namespace(live)
+        inner = self.namespace(live)
         if inner is None:
             raise Conflict(f"container {container_id} is not running")
         with ExitStack() as undo:
@@ -327,7 +327,7 @@ class Wiring:
             before = live.record.endpoints
             undo.callback(setattr, live.record, "endpoints", before)
             live.record.endpoints = [*before, endpoint]
-            self._name(live, undo)
+            self.bind_nameserver(live, undo)
             self._regard(live, live.record.endpoints)
             undo.pop_all()
         return endpoint
@@ -341,7 +341,7 @@ class Wiring:
             raise SampanError(f"container {container_id} is not connected to network {network.name}")
         if network.driver == "host":
             raise InvalidParameter("container cannot be disconnected from host network or connected to host network")
-        self._detach(self._namespace(live), leaving)
+        self._detach(self.namespace(live), leaving)
         endpoints.give_back(self.catalog, leaving)
         self._regard(live, [endpoint for endpoint in present if endpoint is not leaving])
         return leaving
@@ -350,7 +350,7 @@ class Wiring:
         """Makes `present` the sandbox's endpoints: default routes and published ports follow the one that is now the
         gateway."""
         live.record.endpoints = present
-        inner = self._namespace(live)
+        inner = self.namespace(live)
         if inner is not None:
             sandboxes.set_gateways(inner, *endpoints.gateways(present), replace=True)
         before = self.rules.rules.pop(live.record.container_id, [])
@@ -361,7 +361,7 @@ class Wiring:
             table = self.rules.table
             commands = [firewall.port_elements("delete", table, before), firewall.port_elements("add", table, after)]
             self.transact("\n".join(filter(None, commands)))
-        self._records.put(live.record.container_id, live.record)
+        self.put(live.record)
 
     def rename(self, container_id: str, old: str, new: str) -> list[Endpoint]:
         """The container's endpoints, with its new name in place of the old."""
@@ -375,52 +375,19 @@ class Wiring:
         self._records.put(container_id, live.record)
         return live.record.endpoints
 
-    # -- taking over -------------------------------------------------------------------------------------------
-
     def records(self) -> dict[str, SandboxRecord]:
+        """The stored records, by container id."""
         return dict(self._records.all())
 
-    def take_over(self, record: SandboxRecord) -> bool:
-        """A sandbox that lived on while the daemon was away. False when its namespace is gone."""
-        if record.netns and not self.sandboxes.exists(record.container_id):
-            return False
-        live = Live(record)
-        for endpoint in record.endpoints:
-            endpoints.hold(self.catalog, endpoint)
-        for port in record.ports:
-            held = self.ports.hold_again(record.container_id, port)
-            if held.socket is None and port.protocol != "sctp":
-                log.warning(
-                    "port %s:%d of container %s was taken meanwhile", port.host_ip, port.host_port, record.container_id
-                )
-            live.held.append(held)
-        if self._namespace(live) is not None:
-            try:
-                with ExitStack() as undo:
-                    self._name(live, undo)
-                    undo.pop_all()
-            except SampanError as error:
-                log.error("container %s: %s", record.container_id, error.message)
-        rules = endpoints.rules_of(live.record)
-        if rules:
-            self.rules.rules[record.container_id] = rules
-        self.live[record.container_id] = live
+    def put(self, record: SandboxRecord) -> None:
         self._records.put(record.container_id, record)
-        return True
 
-    def sweep(self) -> None:
-        """Removes every namespace and link that belongs to no live sandbox, and every record."""
-        for name in self.sandboxes.names():
-            if name not in self.live or not self.live[name].record.netns:
-                self.sandboxes.remove(name)
-        for container_id in self.records():
-            if container_id not in self.live:
-                self._records.delete(container_id)
-        expected = {endpoint.link for live in self.live.values() for endpoint in live.record.endpoints}
-        masters = set(self._indexes.values())
-        for link in self.kernel.links():
-            if link.kind == "veth" and link.master in masters and link.name not in expected:
-                self.kernel.run(netlink.delete_link(link.name))
+    def forget(self, container_id: str) -> None:
+        self._records.delete(container_id)
+
+    def indexes(self) -> set[int]:
+        """The interface indexes of our bridges and parent interfaces."""
+        return set(self._indexes.values())
 
     def close(self) -> None:
         for live in self.live.values():
