@@ -449,7 +449,7 @@ class Registry:
     def __init__(self, *tars: bytes) -> None:
         self.config = config_of(*tars)
         self.blobs = {digest(self.config): self.config}
-        packed = [gzip.compress(tar, 1) for tar in tars]
+        packed = [gzip.compress(tar, 1, mtime=0) for tar in tars]
         self.blobs |= {digest(blob): blob for blob in packed}
         self.layers = [digest(blob) for blob in packed]
         self.manifest = json.dumps(

@@ -6,7 +6,6 @@ the disk's allowance (see `layers`), never the memory. The C code underneath dro
 
 from __future__ import annotations
 
-import functools
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -214,12 +213,3 @@ class Ahead:
                 self._queue.get(timeout=0.02)
             except queue.Empty:
                 continue
-
-
-@functools.cache
-def warm_up() -> None:
-    """Imports what every pull needs, away from the first pull's path."""
-    import zstandard
-    from isal import isal_zlib
-
-    del zstandard, isal_zlib

@@ -16,6 +16,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +25,7 @@ from sampan.errors import InvalidParameter, NotFound, SampanError
 from sampan.images.digests import digest as digest_of
 
 CHUNK = 1 << 20
+_PARTIAL_KEPT = 7 * 86400
 
 
 class DigestMismatch(SampanError):
@@ -126,34 +128,14 @@ class ContentStore:
                 yield f"sha256:{entry.name}"
 
     def clean(self) -> None:
-        """Removes what a killed daemon left half-written. Partial downloads (named by their digest) stay: a pull
+        """Removes what a killed daemon left half-written. Partial downloads (named by their digest) stay a week: a pull
         resumes them.
         """
+        oldest = time.time() - _PARTIAL_KEPT
         with os.scandir(self._ingest) as entries:
             for entry in entries:
-                if len(entry.name) != 64:
+                if len(entry.name) != 64 or entry.stat(follow_symlinks=False).st_mtime < oldest:
                     Path(entry.path).unlink(missing_ok=True)
-
-    def drop_partial(self) -> int:
-        """Forgets partial downloads that nobody is writing; bytes reclaimed (`image prune`)."""
-        freed = 0
-        with os.scandir(self._ingest) as entries:
-            for entry in entries:
-                freed += _unlink_unlocked(entry.path)
-        return freed
-
-
-def _unlink_unlocked(path: str) -> int:
-    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        size = os.fstat(descriptor).st_blocks * 512
-        Path(path).unlink(missing_ok=True)
-        return size
-    except BlockingIOError:
-        return 0
-    finally:
-        os.close(descriptor)
 
 
 class Ingest:

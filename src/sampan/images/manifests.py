@@ -173,10 +173,7 @@ def select(index: Index, wanted: Platform) -> Descriptor:
     unnamed = [d for d in entries if d.platform is None]
     if len(unnamed) == 1 and len(entries) == 1:
         return unnamed[0]
-    raise NotFound(
-        f"no matching manifest for {platforms.described(wanted)} in the manifest list entries: "
-        "no match for platform in manifest: not found"
-    )
+    raise NotFound(f"no matching manifest for {platforms.described(wanted)} in the manifest list entries")
 
 
 def _without_nulls(value: Any) -> Any:

@@ -30,8 +30,8 @@ class Puller:
 
     async def pull(
         self, reference: Reference, platform: Platform | None, auth: RegistryAuth | None, progress: Progress
-    ) -> str:
-        """Returns the image's id. `reference` has a tag or a digest."""
+    ) -> tuple[str, bool]:
+        """(the image's id, is it new under this name?). `reference` has a tag or a digest."""
         repository = self._remote.repository(reference, auth)
         version = reference.digest or reference.tag
         async with self._holdings.lease() as lease:
@@ -47,9 +47,7 @@ class Puller:
             changed, replaced = self._publish(reference, id, manifest, config, chosen.digest, top.digest)
             lease.hold(*replaced)  # collected with the lease, when nothing else names it
         progress(message(f"Digest: {top.digest}"))
-        outcome = "Downloaded newer image for" if changed else "Image is up to date for"
-        progress(message(f"Status: {outcome} {reference.familiar}"))
-        return id
+        return id, changed
 
     async def _top(self, repository: Repository, reference: Reference, version: str) -> RemoteManifest:
         """What the name stands for: from here when the registry says it is unchanged (a HEAD costs no rate limit)."""

@@ -169,18 +169,20 @@ class Images:
         if parsed.name == hello.REFERENCE.name and parsed.tagged() == hello.REFERENCE:
             await self._pull_hello(platform, progress)
         elif parsed.name_only:
-            for tag in await self.remote.repository(parsed, auth).tags():
-                await self._pull(parsed.with_tag(tag), platform, auth, progress)
+            tags = await self.remote.repository(parsed, auth).tags()
+            changed = [await self._pull(parsed.with_tag(tag), platform, auth, progress) for tag in tags]
+            progress(_status(parsed, any(changed)))
         else:
-            await self._pull(parsed, platform, auth, progress)
+            progress(_status(parsed, await self._pull(parsed, platform, auth, progress)))
         self._sync_later()
 
     async def _pull(
         self, reference: Reference, platform: Platform | None, auth: RegistryAuth | None, progress: Progress
-    ) -> None:
+    ) -> bool:
+        """True when the name is new or moved."""
         if self._puller is None:
             self._puller = Puller(self.holdings, self.remote)
-        id = await self._puller.pull(reference, platform, auth, progress)
+        id, changed = await self._puller.pull(reference, platform, auth, progress)
         attributes = {**self._labels(id), "name": reference.familiar_name}
         self._events.publish("image", "pull", reference.familiar, attributes)
         if platform is not None:
@@ -188,6 +190,7 @@ class Images:
                 self._catalog.require_platform(reference.familiar, id, platform)
             except NotFound as error:
                 progress(message(f"WARNING: {error.message}"))
+        return changed
 
     async def _pull_hello(self, platform: Platform | None, progress: Progress) -> None:
         """The image that ships inside the package: the flow of a pull, without a registry."""
@@ -208,8 +211,7 @@ class Images:
         target = digest(index)
         self._catalog.name(hello.REFERENCE._replace(tag="", digest=target), id, target, time.time_ns())
         progress(message(f"Digest: {target}"))
-        outcome = "Downloaded newer image for" if before != id else "Image is up to date for"
-        progress(message(f"Status: {outcome} {hello.REFERENCE.familiar}"))
+        progress(_status(hello.REFERENCE, before != id))
         attributes = {**self._labels(id), "name": hello.NAME}
         self._events.publish("image", "pull", hello.REFERENCE.familiar, attributes)
 
@@ -299,6 +301,11 @@ class Images:
         """
         if self._syncing is None or self._syncing.done():
             self._syncing = asyncio.get_running_loop().run_in_executor(None, self.holdings.snapshots.sync)
+
+
+def _status(reference: Reference, changed: bool) -> dict[str, str]:
+    outcome = "Downloaded newer image for" if changed else "Image is up to date for"
+    return message(f"Status: {outcome} {reference.familiar}")
 
 
 def is_ambiguous(name: Reference) -> bool:

@@ -8,10 +8,6 @@ import base64
 import re
 from dataclasses import dataclass
 
-import msgspec
-
-from sampan.errors import InvalidParameter
-
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _SCHEME = re.compile(rf"\s*,?\s*({_TOKEN})(?=\s|,|$)")
 _PARAMETER = re.compile(rf'\s*,?\s*({_TOKEN})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|({_TOKEN}))')
@@ -33,39 +29,6 @@ class RegistryAuth:
         if not self.username:
             return ""
         return "Basic " + base64.b64encode(f"{self.username}:{self.password}".encode()).decode()
-
-
-class _Wire(msgspec.Struct, rename="lower"):
-    username: str = ""
-    password: str = ""
-    auth: str = ""
-    serveraddress: str = ""
-    identitytoken: str = ""
-    registrytoken: str = ""
-
-
-def decode_header(value: str) -> RegistryAuth | None:
-    """`X-Registry-Auth`: base64url of JSON; "" and "{}" mean no credentials. Raises `InvalidParameter`."""
-    if not value:
-        return None
-    try:
-        data = base64.urlsafe_b64decode(value + "=" * (-len(value) % 4))
-        wire = msgspec.json.decode(data, type=_Wire)
-    except ValueError:
-        raise InvalidParameter("invalid X-Registry-Auth header: not base64url of a JSON object") from None
-    return from_wire(wire)
-
-
-def from_wire(wire: _Wire) -> RegistryAuth | None:
-    username, password = wire.username, wire.password
-    if wire.auth and not username:
-        try:
-            username, _, password = base64.b64decode(wire.auth).decode().partition(":")
-        except ValueError:
-            raise InvalidParameter("invalid X-Registry-Auth header: bad auth field") from None
-    if not (username or wire.identitytoken or wire.registrytoken):
-        return None
-    return RegistryAuth(username, password, wire.serveraddress, wire.identitytoken, wire.registrytoken)
 
 
 def challenges(headers: list[str]) -> list[tuple[str, dict[str, str]]]:
