@@ -94,6 +94,9 @@ def test_renders_as_docker_does(format: str, shown: str) -> None:
         ("{{$x}}", 'template: :1: undefined variable "$x"'),
         ("{{1 | 2}}", "template: :1: non executable command in pipeline stage 2"),
         ("{{break}}", "template: :1: {{break}} outside {{range}}"),
+        ("{{1-2}}", 'template: :1: bad number syntax: "1-2"'),
+        ("{{/*/ }}", "template: :1: unclosed comment"),
+        ("{{`a`..}}", "template: :1: unexpected <.> in operand"),
     ],
 )
 def test_refuses_what_does_not_parse_in_gos_words(format: str, message: str) -> None:
@@ -120,6 +123,8 @@ def test_refuses_what_does_not_parse_in_gos_words(format: str, message: str) -> 
         ("{{range .Names}}{{end}}", '8: executing "" at <.Names>: range can\'t iterate over web'),
         ("{{nil}}", '2: executing "" at <nil>: nil is not a command'),
         ('{{"a" "b"}}', '2: executing "" at <"a">: can\'t give argument to non-function "a"'),
+        ("{{(.Names).Foo}}", '3: executing "" at <.Names>: can\'t evaluate field Foo in type string'),
+        ("{{range $i, $e := .Names}}{{end}}", '18: executing "" at <.Names>: range can\'t iterate over web'),
         ('{{template "x"}}', '11: executing "" at <{{template "x"}}>: template "x" not defined'),
         ("{{call .Names}}", '2: executing "" at <call .Names>: error calling call: non-function .Names of type string'),
     ],
@@ -140,6 +145,7 @@ RAW = {"Id": "1", "N": Number("7"), "None": None, "Map": {"b": "2", "a": None}, 
         ("{{.Map}} {{.List}}", "map[a:<nil> b:2] [x map[k:v]]"),
         ("{{range $k, $v := .Map}}{{$k}}={{$v}};{{end}}", "a=<no value>;b=2;"),
         ('{{index .Map "b"}}{{index .Map "z"}} {{(index .List 1).k}}', "2<no value> v"),
+        ("{{html nil .N .T}}", "&lt;no value&gt;7true"),
         ("{{json .Map}} {{json .List}}", '{"a":null,"b":"2"} ["x",{"k":"v"}]'),
     ],
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sampan.cli.template import nodes
 from sampan.cli.template.functions import CallError, Function, accepts, call_of
-from sampan.cli.template.govalues import NilPointer, Row, Struct, is_true, type_name
+from sampan.cli.template.govalues import NilPointer, Row, Struct, is_true, text, type_name
 from sampan.cli.template.parser import TemplateError
 from sampan.cli.template.quoting import quote
 
@@ -97,7 +97,6 @@ class Evaluator:
         if isinstance(node.node, nodes.Nil):
             raise self.error(f"indirection through explicit nil in {node}")
         value = self.argument(dot, "any", node.node)
-        self.node = node
         return self.fields(dot, value, node, node.names, args, final, False)
 
     def fields(
@@ -129,7 +128,6 @@ class Evaluator:
         value: object,
         boxed: bool,
     ) -> object:
-        self.node = node
         has_args = len(args) > 1 or final is not _MISSING
         if isinstance(value, Row):
             if name in value.arity:
@@ -206,7 +204,7 @@ class Evaluator:
             values.append(self.validate(final, kind))
         call = function.call
         if name == "call":
-            call = call_of(str(args[1]) if len(args) > 1 else "")
+            call = call_of(str(args[1]) if len(args) > 1 else text(final))
         try:
             return call(*values)
         except CallError as error:
@@ -255,13 +253,15 @@ class Evaluator:
                 return node.text
             raise self.error(f"expected string; found {node}")
         elif kind == "int":
-            if isinstance(node, nodes.Number) and isinstance(node.value, int):
-                return node.value
+            if isinstance(node, nodes.Number) and node.integer is not None:
+                return node.integer
             raise self.error(f"expected integer; found {node}")
         raise self.error(f"can't handle {node} for arg of type {kind}")
 
     def validate(self, value: object, kind: str) -> object:
         if value is None:
+            if self.strict and kind != "any":  # a null of the JSON, in its interface
+                raise self.error(f"wrong type for value; expected {kind}; got interface {{}}")
             if kind == "any" or kind.startswith("[]"):
                 return None if kind == "any" else []
             raise self.error(f"invalid value; expected {kind}")

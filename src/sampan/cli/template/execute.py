@@ -114,7 +114,6 @@ class _Run(Evaluator):
         elif value is None:
             pairs = []
         else:
-            self.node = node.pipe
             raise self.error(f"range can't iterate over {text(value)}")
         boxed, inner = self.boxed, len(self.variables)
         self.boxed = type(value) in (list, dict)

@@ -50,6 +50,24 @@ def _is_nil(value: object) -> bool:
     return value is None or isinstance(value, NilPointer) or bool(getattr(value, "is_nil", False))
 
 
+def _composite_kind(value: object) -> str:
+    if isinstance(value, (list, dict)):
+        return "slice" if isinstance(value, list) else "map"
+    return "pointer" if isinstance(value, NilPointer) or getattr(value, "pointer", True) else "struct"
+
+
+def _same(first: object, other: object) -> bool:
+    """Are two values that are of no basic kind equal?"""
+    if first is not None and other is not None and _composite_kind(first) != _composite_kind(other):
+        shown = sprintf("%s: %v, %s: %v", [first, type_name(first), type_name(other), other])
+        raise CallError(f"non-comparable types {shown}")
+    if _is_nil(first) or _is_nil(other):
+        return _is_nil(first) == _is_nil(other)
+    if isinstance(other, (list, dict)):
+        raise CallError(f"non-comparable type {sprintf('%s', [other])}: {type_name(other)}")
+    return first is other
+
+
 def _eq(first: object, *others: object) -> bool:
     if not others:
         raise CallError("missing argument for comparison")
@@ -58,16 +76,7 @@ def _eq(first: object, *others: object) -> bool:
         if kind != _basic_kind(other):
             if first is not None and other is not None:
                 raise CallError("incompatible types for comparison")
-            continue
-        if kind:
-            if first == other:
-                return True
-        elif _is_nil(first) or _is_nil(other):
-            if _is_nil(first) == _is_nil(other):
-                return True
-        elif isinstance(other, (list, dict)):
-            raise CallError(f"non-comparable type {text(other)}: {type_name(other)}")
-        elif first is other:
+        elif first == other if kind else _same(first, other):
             return True
     return False
 
@@ -155,7 +164,7 @@ def _slice(item: object, *indexes: object) -> object:
 
 def _len(item: object) -> int:
     if item is None:
-        raise CallError("len of untyped nil")
+        raise CallError("reflect: call of reflect.Value.Type on zero Value")
     if isinstance(item, NilPointer):
         raise CallError("len of nil pointer")
     if isinstance(item, str):
@@ -195,7 +204,17 @@ def _urlquery(*args: object) -> str:
 
 
 def _joined(args: tuple[object, ...]) -> str:
-    return str(args[0]) if len(args) == 1 and isinstance(args[0], str) else sprint(list(args))
+    """What html, js and urlquery escape: the arguments as print shows them, what is nothing as `<no value>`."""
+    if len(args) == 1 and isinstance(args[0], str):
+        return str(args[0])
+    out = ""
+    string_before = True
+    for arg in args:
+        is_string = arg is None or isinstance(arg, str)
+        out += "" if is_string or string_before else " "
+        out += "<no value>" if arg is None else text(arg)
+        string_before = is_string
+    return out
 
 
 def call_of(name: str) -> Callable[..., object]:

@@ -46,7 +46,7 @@ class Item:
             return "EOF"
         if self.kind == ERROR:
             return self.value
-        if self.kind in KEYWORDS:
+        if self.kind in KEYWORDS or self.kind == DOT:
             return f"<{self.value}>"
         if len(self.value) > 10:
             return quote(self.value[:10]) + "..."
@@ -123,7 +123,7 @@ class Lexer:
             pass
 
     def _comment(self, at: int) -> None:
-        end = self.text.find("*/", at)
+        end = self.text.find("*/", at + 2)
         if end < 0:
             raise _Unlexable("unclosed comment")
         self.pos = end + 2
@@ -191,7 +191,7 @@ class Lexer:
             self._field_or_variable(VARIABLE)
         elif c == "'":
             self._quoted("'", CHAR_CONSTANT, "unterminated character constant")
-        elif c == "." and not _is_digit(text[self.pos : self.pos + 1]):
+        elif c == "." and self.pos < len(text) and not _is_digit(text[self.pos]):
             self._field_or_variable(FIELD)
         elif c in "+-." or _is_digit(c):
             self.pos -= 1
@@ -261,8 +261,16 @@ class Lexer:
         self._emit(word if word in KEYWORDS else BOOL if word in ("true", "false") else IDENTIFIER)
 
     def _number(self) -> None:
+        good = self._scan_number()
+        if good and self.text[self.pos : self.pos + 1] in ("+", "-"):  # a complex constant, 1+2i
+            good = self._scan_number() and self.text[self.pos - 1] == "i"
+        if not good:
+            raise _Unlexable(f"bad number syntax: {quote(self.text[self.start : self.pos])}")
+        self._emit(NUMBER)
+
+    def _scan_number(self) -> bool:
         text = self.text
-        if text[self.pos] in "+-":
+        if text[self.pos : self.pos + 1] in ("+", "-"):
             self.pos += 1
         digits = "0123456789_"
         if text[self.pos : self.pos + 1] == "0":
@@ -284,8 +292,8 @@ class Lexer:
             self.pos += 1
         if self.pos < len(text) and _is_alnum(text[self.pos]):
             self.pos += 1
-            raise _Unlexable(f"bad number syntax: {quote(text[self.start : self.pos])}")
-        self._emit(NUMBER)
+            return False
+        return True
 
     def _accept_run(self, valid: str) -> None:
         while self.pos < len(self.text) and self.text[self.pos] in valid:

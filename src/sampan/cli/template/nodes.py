@@ -103,9 +103,13 @@ class Bool(Node):
 
 
 class Number(Node):
-    __slots__ = ("text", "value")
+    """A constant: `value` where any type will do, `integer` where an int is wanted (1e3 is both)."""
+
+    __slots__ = ("integer", "text", "value")
 
     def __init__(self, pos: int, text: str, value: int | float | complex) -> None:
+        whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+        self.integer = int(value) if whole and not isinstance(value, complex) else None
         self.pos = pos
         self.text = text
         self.value = value

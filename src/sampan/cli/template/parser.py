@@ -355,16 +355,14 @@ class Parser:
                 raise self._error(f"malformed character constant: {text}") from None
         try:
             if text.endswith("i"):
-                return complex(0, float(text[:-1]))
+                return complex(text[:-1] + "j")
             return _integer(text)
         except ValueError:
             pass
         try:
-            value = float.fromhex(text) if "x" in text.lower() else float(text)
+            return float.fromhex(text) if "x" in text.lower() else float(text)
         except (ValueError, OverflowError):
             raise self._error(f"illegal number syntax: {quote(text)}") from None
-        # a float constant that is whole also serves as an integer (1e3)
-        return int(value) if value.is_integer() and abs(value) < 2**53 and "." not in text else value
 
 
 def _integer(text: str) -> int:

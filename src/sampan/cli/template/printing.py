@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sampan.cli.template.govalues import Number, Row, Stringer, Struct, general_float, text, type_name
+from sampan.cli.template.govalues import Row, Stringer, Struct, general_float, text, type_name
 from sampan.cli.template.quoting import quote
 
 
@@ -11,16 +11,16 @@ def sprint(args: list[object]) -> str:
     out: list[str] = []
     before_is_string = True
     for index, arg in enumerate(args):
-        is_string = isinstance(arg, str) and not isinstance(arg, Number)
+        is_string = isinstance(arg, str)
         if index and not is_string and not before_is_string:
             out.append(" ")
-        out.append(text(arg))
+        out.append(_value(arg, set()))
         before_is_string = is_string
     return "".join(out)
 
 
 def sprintln(args: list[object]) -> str:
-    return " ".join(text(arg) for arg in args) + "\n"
+    return " ".join(_value(arg, set()) for arg in args) + "\n"
 
 
 def sprintf(pattern: str, args: list[object]) -> str:
@@ -85,6 +85,10 @@ def _bad(verb: str, arg: object) -> str:
     return f"%!{verb}(<nil>)" if arg is None else f"%!{verb}({type_name(arg)}={text(arg)})"
 
 
+def _nested(verb: str, flags: set[str], precision: int | None, arg: object, width: int | None) -> str:
+    return "<nil>" if arg is None else _verb(verb, flags, precision, arg, width)
+
+
 def _verb(verb: str, flags: set[str], precision: int | None, arg: object, width: int | None) -> str:
     if verb == "T":
         return type_name(arg)
@@ -99,15 +103,15 @@ def _verb(verb: str, flags: set[str], precision: int | None, arg: object, width:
     if isinstance(arg, float):
         return _float_verb(verb, flags, precision, arg)
     if isinstance(arg, list):
-        return "[" + " ".join(_verb(verb, flags, precision, item, width) for item in arg) + "]"
+        return "[" + " ".join(_nested(verb, flags, precision, item, width) for item in arg) + "]"
     if isinstance(arg, dict):
         pairs = (
-            f"{_verb(verb, flags, precision, k, width)}:{_verb(verb, flags, precision, arg[k], width)}"
+            f"{_verb(verb, flags, precision, k, width)}:{_nested(verb, flags, precision, arg[k], width)}"
             for k in sorted(arg)
         )
         return "map[" + " ".join(pairs) + "]"
     if isinstance(arg, Struct):
-        inner = " ".join(_verb(verb, flags, precision, item, width) for item in arg.fields.values())
+        inner = " ".join(_nested(verb, flags, precision, item, width) for item in arg.fields.values())
         return ("&" if arg.pointer else "") + "{" + inner + "}"
     return _bad(verb, arg)
 
