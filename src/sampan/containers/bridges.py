@@ -6,6 +6,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 
+from sampan.errors import InvalidParameter
+
 CHUNK = 1 << 19
 """How many bytes are gathered before they cross into a thread: a crossing costs about 50 microseconds."""
 
@@ -30,7 +32,11 @@ async def _finish(coming: asyncio.Future[bytes], close: Callable[[], None]) -> N
 
 
 class IntoThread:
-    """An asynchronous stream as an iterator for one worker thread. Make it on the loop."""
+    """An asynchronous stream as an iterator for one worker thread. Make it on the loop.
+
+    A stream that breaks (the client went away) is `InvalidParameter("unexpected EOF")` to the reader: an `OSError`
+    there would pass for one of the disk.
+    """
 
     def __init__(self, source: AsyncIterator[bytes]) -> None:
         self._source = source
@@ -44,7 +50,10 @@ class IntoThread:
         parts: list[bytes] = []
         size = 0
         while size < CHUNK:
-            part = await anext(self._source, b"")
+            try:
+                part = await anext(self._source, b"")
+            except OSError:
+                raise InvalidParameter("unexpected EOF") from None
             if not part:
                 break
             parts.append(part)

@@ -77,7 +77,8 @@ class _Extractor:
             merged = self._make_room(parent, last, path, entry)
             self._make(parent, last, path, entry, reader, merged)
         except OSError as error:
-            raise SampanError(f"{_operation(entry)} {path}: {(error.strerror or str(error)).lower()}") from None
+            operation = "write" if error.errno in (errno.ENOSPC, errno.EDQUOT) else _operation(entry)
+            raise SampanError(f"{operation} {path}: {(error.strerror or str(error)).lower()}") from None
 
     def finish(self) -> None:
         """Times of directories, deepest first: making files in them has changed them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 from collections.abc import AsyncIterator
 
 import msgspec
@@ -64,8 +65,9 @@ async def _read_on(body: AsyncIterator[bytes]) -> None:
     """The docker CLI logs a broken pipe when the answer comes before it has sent all; dockerd (Go's http server) reads
     256 KiB more first."""
     left = 256 << 10
-    while left > 0 and (piece := await anext(body, b"")):
-        left -= len(piece)
+    with contextlib.suppress(OSError):  # the client is gone
+        while left > 0 and (piece := await anext(body, b"")):
+            left -= len(piece)
 
 
 async def changes(call: Call) -> web.StreamResponse:
