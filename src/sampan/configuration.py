@@ -86,6 +86,13 @@ OPTIONS: tuple[Option, ...] = (
     Option("log-level", "string", f"Logging level: {', '.join(LEVELS)}", "log-level", "log_level", "l"),
     Option("nft-table", "string", "Name of the daemon's own nftables table", "nft-table", "nft_table"),
     Option("pidfile", "string", "Where to write the daemon's process id", "pidfile", "pidfile", "p"),
+    Option(
+        "ports-behind-firewall",
+        "bool",
+        "Published ports obey the host's firewall (INPUT): relayed by the daemon, which hides the clients' addresses",
+        "ports-behind-firewall",
+        "ports_behind_firewall",
+    ),
     Option("registry-mirror", "list", "Mirror of Docker Hub to ask first", "registry-mirrors", "registry_mirrors"),
     Option(
         "shutdown-timeout",

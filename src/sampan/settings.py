@@ -19,6 +19,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The default bridge's name; "none" disables it."""
     bip: str = ""
     """Address of the default bridge, CIDR; "" picks a free one from the pools."""
+    ports_behind_firewall: bool = False
+    """Published ports pass the host's INPUT rules: the daemon relays them, instead of nftables translating them past
+    the firewall."""
     nft_table: str = "sampan"
     """Name of our own table in the inet family, so that engines run side by side."""
     cgroup_parent: str = "/sampan"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from sampan.errors import SampanError
+from sampan.errors import InvalidParameter, SampanError
 from sampan.networks import EndpointRequest, Networks, PortRequest, Sandbox
 from sampan.networks.firewall import MARK
 from sampan.store import Database, EventLog
@@ -326,3 +326,32 @@ def test_a_daemon_killed_at_any_step_of_a_start_leaves_nothing(tmp_path: Path) -
         assert step > 10
 
     netlab.run(tmp_path, scenario)
+
+
+def test_the_hosts_firewall_blocks_published_ports_when_the_user_turns_that_on(tmp_path: Path) -> None:
+    async def scenario(lab: Lab) -> None:
+        netlab.sh("nft 'add table inet fw; add chain inet fw in { type filter hook input priority 0; policy drop; }'")
+        for rule in ("iif lo accept", "tcp dport 8081 accept", "udp dport 5301 accept", "ct state established accept"):
+            netlab.sh(f"nft add rule inet fw in {rule}")
+        ports = (
+            PortRequest(80, host_port="8080"),
+            PortRequest(80, host_port="8081"),
+            PortRequest(53, "udp", host_port="5300"),
+            PortRequest(53, "udp", host_port="5301"),
+        )
+        one = await start(lab.networks, ONE, ports)
+        lab.serve(one, 80)
+        lab.serve(one, 53, socket.SOCK_DGRAM)
+        assert not await outside(lab, netlab.HOST, 8080, timeout=0.5)
+        assert not await outside(lab, netlab.HOST, 5300, socket.SOCK_DGRAM, timeout=0.5)
+        assert await outside(lab, netlab.HOST, 8081)
+        assert await outside(lab, netlab.HOST, 5301, socket.SOCK_DGRAM)
+        assert await host("127.0.0.1", 8080)
+        await lab.restart({ONE: one})
+        assert not await outside(lab, netlab.HOST, 8080, timeout=0.5)
+        assert await outside(lab, netlab.HOST, 8081)
+        with pytest.raises(InvalidParameter, match="sctp"):
+            await start(lab.networks, TWO, (PortRequest(80, "sctp"),))
+        netlab.sh("nft delete table inet fw")
+
+    netlab.run(tmp_path, scenario, ports_behind_firewall=True)

@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
+
 from sampan.linux import namespaces
 from sampan.networks import Networks, Sandbox
 from sampan.settings import Settings
@@ -80,9 +82,11 @@ class Lab:
             listener.close()
 
 
-def run(root: Path, scenario: Callable[[Lab], Awaitable[None]], prepare: Callable[[], None] | None = None) -> None:
+def run(
+    root: Path, scenario: Callable[[Lab], Awaitable[None]], prepare: Callable[[], None] | None = None, **changes: object
+) -> None:
     """Runs `scenario` on a fresh lab, then checks that a clean stop leaves nothing on its host. `prepare` runs on the
-    host first."""
+    host first; `changes` are settings other than the lab's."""
 
     def host() -> None:
         namespaces.unshare(namespaces.CLONE_NEWNET)
@@ -91,7 +95,7 @@ def run(root: Path, scenario: Callable[[Lab], Awaitable[None]], prepare: Callabl
         if prepare is not None:
             prepare()
         before = state()
-        asyncio.run(_scenario(root, outside, scenario))
+        asyncio.run(_scenario(root, outside, scenario, changes))
         after = state()
         os.close(outside)
         changed = {key: (before[key], after[key]) for key in before if before[key] != after[key]}
@@ -101,13 +105,18 @@ def run(root: Path, scenario: Callable[[Lab], Awaitable[None]], prepare: Callabl
     namespaces.in_thread(host)
 
 
-async def _scenario(root: Path, outside: int, scenario: Callable[[Lab], Awaitable[None]]) -> None:
-    settings = Settings(
-        data_root=root / "data",
-        exec_root=root / "run",
-        bridge="lab0",
-        nft_table="lab",
-        address_pools=(("10.177.0.0/16", 24),),
+async def _scenario(
+    root: Path, outside: int, scenario: Callable[[Lab], Awaitable[None]], changes: dict[str, object]
+) -> None:
+    settings = msgspec.structs.replace(
+        Settings(
+            data_root=root / "data",
+            exec_root=root / "run",
+            bridge="lab0",
+            nft_table="lab",
+            address_pools=(("10.177.0.0/16", 24),),
+        ),
+        **changes,
     )
     settings.exec_root.mkdir(parents=True)
     database = Database(settings.data_root / "state.db")

@@ -295,12 +295,13 @@ class Networks:
 
     def _serve(self, live: Live) -> None:
         """Announces the names, and starts proxies on the sockets that nftables cannot serve: IPv6 ones (`::1`, and
-        containers with IPv4 alone)."""
+        containers with IPv4 alone), or all of them behind the host's firewall."""
         for endpoint in live.record.endpoints:
             self._directory.join(endpoint)
         self._serve_names(live)
         for held in live.held:
-            if held.socket is not None and ":" in held.port.host_ip and held.port.protocol != "sctp":
+            relayed = ":" in held.port.host_ip or self._settings.ports_behind_firewall
+            if held.socket is not None and relayed and held.port.protocol != "sctp":
                 target = functools.partial(_target, live, held)
                 proxy = Proxy(held.socket, held.port.protocol, target)
                 self._proxies.setdefault(live.record.container_id, []).append(proxy)

@@ -37,7 +37,7 @@ def take_over(wiring: Wiring, record: SandboxRecord) -> bool:
                 undo.pop_all()
         except SampanError as error:
             log.error("container %s: %s", record.container_id, error.message)
-    rules = endpoints.rules_of(live.record)
+    rules = wiring.rules_of(live)
     if rules:
         wiring.rules.rules[record.container_id] = rules
     wiring.live[record.container_id] = live

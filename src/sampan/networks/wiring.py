@@ -19,6 +19,7 @@ from sampan.linux.nft import Nft, NftError
 from sampan.networks import bridges, endpoints, firewall, parents, sandboxes
 from sampan.networks.catalog import Catalog
 from sampan.networks.dns import Sockets
+from sampan.networks.firewall import Rule
 from sampan.networks.model import Endpoint, EndpointRequest, Network, PortRequest, PublishedPort, SandboxRecord
 from sampan.networks.ports import Held, PortBook, PortTaken
 from sampan.networks.sandboxes import Namespace, Sandboxes
@@ -50,6 +51,7 @@ class Wiring:
         self.ports = PortBook(bridges.has_ipv6())
         self.rules = firewall.State(settings.nft_table)
         self.live: dict[str, Live] = {}
+        self._relayed = settings.ports_behind_firewall
         self._records: Documents[SandboxRecord] = Documents(database, "sandbox", SandboxRecord)
         self._indexes: dict[str, int] = {}
 
@@ -179,7 +181,7 @@ class Wiring:
         self.bind_nameserver(live, undo)
         if sysctls:
             sandboxes.apply_sysctls(inner.descriptor, sysctls)
-        rules = endpoints.rules_of(live.record)
+        rules = self.rules_of(live)
         if rules:
             self.rules.rules[container_id] = rules
             undo.callback(self.rules.rules.pop, container_id, None)
@@ -251,6 +253,10 @@ class Wiring:
         addresses = (via4.ipv4 if via4 else "", via6.ipv6 if via6 else "")
         binding = self.catalog.get(provider.network_id).host_binding
         ports = [port if port.host_ip else replace(port, host_ip=binding) for port in ports]
+        if self._relayed and any(port.protocol == "sctp" for port in ports):
+            raise InvalidParameter(
+                "sctp ports cannot be published behind the host's firewall (--ports-behind-firewall)"
+            )
         try:
             self.ports.reserve(live.record.container_id, ports, addresses, live.held)
         except PortTaken as error:
@@ -259,6 +265,11 @@ class Wiring:
                 f"({provider.endpoint_id}): {error.message}"
             ) from None
         live.record.ports = [held.port for held in live.held]
+
+    def rules_of(self, live: Live) -> list[Rule]:
+        """The translations of a sandbox's ports: none where ports pass the host's firewall, and the daemon relays
+        them."""
+        return [] if self._relayed else endpoints.rules_of(live.record)
 
     def _release(self, live: Live) -> None:
         for held in live.held:
@@ -354,7 +365,7 @@ class Wiring:
         if inner is not None:
             sandboxes.set_gateways(inner, *endpoints.gateways(present), replace=True)
         before = self.rules.rules.pop(live.record.container_id, [])
-        after = endpoints.rules_of(live.record)
+        after = self.rules_of(live)
         if after:
             self.rules.rules[live.record.container_id] = after
         if before != after:
