@@ -214,9 +214,11 @@ async def push(call: Call) -> web.StreamResponse:
     raise NotSupported("pushing images is not supported yet")
 
 
-async def progress(call: Call, work: Callable[[Progress], Awaitable[Any]]) -> web.StreamResponse:
-    """Runs `work` and streams what it reports, one JSON object a line. An error before the first report is an
-    ordinary error reply; a later one is the last line, as `errorDetail`."""
+async def progress(
+    call: Call, work: Callable[[Progress], Awaitable[Any]], *, errors_inside: bool = False
+) -> web.StreamResponse:
+    """Runs `work` and streams what it reports, one JSON object a line. An error before the first report is an ordinary
+    error reply, unless `errors_inside`; a later one is the last line, as `errorDetail`."""
     queue: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
     task = asyncio.ensure_future(work(queue.put_nowait))
     task.add_done_callback(lambda _: queue.put_nowait(None))
@@ -235,7 +237,9 @@ async def progress(call: Call, work: Callable[[Progress], Awaitable[Any]]) -> we
             await task
         except SampanError as error:
             if response is None:
-                raise
+                if not errors_inside:
+                    raise
+                response = await call.streaming(JSON)
             await response.write(_line({"errorDetail": {"message": error.message}, "error": error.message}))
     finally:
         if not task.done():
@@ -255,7 +259,9 @@ def _line(message: dict[str, Any]) -> bytes:
 async def load(call: Call) -> web.StreamResponse:
     platform = _one_platform(call, (1, 48))
     quiet = call.flag("quiet", True)
-    return await progress(call, lambda show: call.engine.images.load(call.stream(), show, quiet, platform))
+    return await progress(
+        call, lambda show: call.engine.images.load(call.stream(), show, quiet, platform), errors_inside=True
+    )
 
 
 async def save(call: Call) -> web.StreamResponse:

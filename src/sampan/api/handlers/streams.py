@@ -172,23 +172,24 @@ async def exec_create(call: Call) -> web.StreamResponse:
 
 
 async def exec_start(call: Call) -> web.StreamResponse:
+    # `Tty` here only says how the client wants the stream; whether the process has a TTY was said at its creation.
     options = await call.decode(ExecConfig, "ExecStartOptions")
     containers = call.engine.containers
     instance = containers.exec_get(call.name)
     size = options.console_size if call.version >= (1, 42) and options.tty else None
     if options.detach:
-        await containers.exec_start(instance.id, detach=True, tty=options.tty)
+        await containers.exec_start(instance.id, detach=True)
         return empty(200)
     keys = detach.keys(instance.config.detach_keys)
     container = containers.get(instance.container_id)
     if instance.started or instance.exit_code is not None or container.state.status is not Status.RUNNING:
-        await containers.exec_start(instance.id, detach=False, tty=options.tty)
+        await containers.exec_start(instance.id, detach=False)
         raise Conflict(f"exec {instance.id} cannot be started")  # not reached: the engine says why
     # The answer goes out before the process starts: clients that read ahead while they look for the end of the headers
     # (Python's http.client, so docker-py) would lose output that comes with them.
     channel = _take(call, options.tty)
     try:
-        stream = await containers.exec_start(instance.id, detach=False, tty=options.tty)
+        stream = await containers.exec_start(instance.id, detach=False)
     except SampanError as error:
         # Too late for a status: Docker says it in the stream; the exit code is in `inspect`.
         channel.write(STDOUT, f"{error.message}\r\n".encode())
