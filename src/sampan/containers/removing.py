@@ -97,6 +97,7 @@ class Removing:
             transitions.change(container.state, Status.DEAD)
             container.state.error = str(error)
             context.save(record)
+            record.wake_removed((container.state.exit_code, f"unable to remove filesystem: {error}"))
             raise SampanError(f"unable to remove filesystem: {error}") from error
         self._forget(record)
 
