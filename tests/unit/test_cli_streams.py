@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from sampan.cli.connection import Connection
 from sampan.cli.errors import CliError
-from sampan.cli.http import Connection
 from sampan.cli.streams import Frames, Pump
 from sampan.cli.terminal import DetachFilter, detach_keys
 

@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .http import Response
+    from .connection import Response
 
 
 def write_stdout(response: Response) -> None:

@@ -10,8 +10,8 @@ import os
 import select
 from errno import EAGAIN, ECONNRESET, EPIPE
 
+from .connection import NOSIGNAL
 from .errors import CliError
-from .http import NOSIGNAL
 from .terminal import DetachFilter, Raw, is_terminal
 
 TYPE_CHECKING = False
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
-    from .http import Connection, Response
+    from .connection import Connection, Response
     from .signals import Signals
 
 READ_SIZE = 1 << 18

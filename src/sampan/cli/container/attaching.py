@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ..http import Connection, Response
+    from ..connection import Connection, Response
     from ..session import Cli
     from ..signals import Signals
 

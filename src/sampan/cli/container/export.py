@@ -11,8 +11,8 @@ from ..terminal import is_terminal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ..connection import Response
     from ..flags import Flags
-    from ..http import Response
     from ..session import Cli
 
 
