@@ -83,6 +83,8 @@ def test_udp_is_published_over_ipv4_and_ipv6(tmp_path: Path) -> None:
         assert await host("127.0.0.1", 5300, socket.SOCK_DGRAM)
         assert await host("::1", 5300, socket.SOCK_DGRAM)
         assert await outside(lab, netlab.HOST6, 5300, socket.SOCK_DGRAM)
+        netlab.sh("ip address add 2001:db8:5::77/64 dev out0 nodad")
+        assert await outside(lab, "2001:db8:5::77", 5300, socket.SOCK_DGRAM), "answered by the address that was asked"
 
     netlab.run(tmp_path, scenario)
 

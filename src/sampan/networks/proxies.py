@@ -21,7 +21,12 @@ _UDP_IDLE = 90.0
 _UDP_CLIENTS = 1024
 _RETRY_ACCEPT = 0.2
 
+_IP_PKTINFO, _IPV6_RECVPKTINFO, _IPV6_PKTINFO = 8, 49, 50
+"""linux/in.h, linux/in6.h."""
+_ANCILLARY = socket.CMSG_SPACE(20)
+
 Target = tuple[str, int]
+Ancillary = tuple[int, int, bytes]
 
 
 class Proxy:
@@ -35,6 +40,8 @@ class Proxy:
         self._clients: dict[Target, _UdpClient] = {}
         self._loop = asyncio.get_running_loop()
         self._udp = protocol == "udp"
+        if self._udp:
+            _report_destinations(listener)
         self._loop.add_reader(listener.fileno(), self._receive if self._udp else self._accept)
 
     def close(self) -> None:
@@ -100,7 +107,7 @@ class Proxy:
     def _receive(self) -> None:
         for _ in range(64):
             try:
-                data, address = self._listener.recvfrom(_CHUNK)
+                data, ancillary, _, address = self._listener.recvmsg(_CHUNK, _ANCILLARY)
             except OSError:
                 return
             client = self._clients.get(address)
@@ -109,7 +116,9 @@ class Proxy:
                 if target is None or len(self._clients) >= _UDP_CLIENTS:
                     continue
                 try:
-                    client = _UdpClient(self._loop, self._listener, address, target, self._clients)
+                    client = _UdpClient(
+                        self._loop, self._listener, address, _reply_from(ancillary), target, self._clients
+                    )
                 except OSError:
                     continue
             client.send(data)
@@ -123,10 +132,12 @@ class _UdpClient:
         loop: asyncio.AbstractEventLoop,
         listener: socket.socket,
         address: Target,
+        ancillary: list[Ancillary],
         target: Target,
         clients: dict[Target, _UdpClient],
     ) -> None:
         self._loop, self._listener, self._address, self._clients = loop, listener, address, clients
+        self._ancillary = ancillary
         self._socket = socket.socket(socket.AF_INET6 if ":" in target[0] else socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
         try:
@@ -148,7 +159,7 @@ class _UdpClient:
         with contextlib.suppress(OSError):
             data = self._socket.recv(_CHUNK)
             self._seen = self._loop.time()
-            self._listener.sendto(data, self._address)
+            self._listener.sendmsg([data], self._ancillary, 0, self._address)
 
     def _tick(self) -> None:
         left = self._seen + _UDP_IDLE - self._loop.time()
@@ -162,3 +173,24 @@ class _UdpClient:
         self._loop.remove_reader(self._socket.fileno())
         self._socket.close()
         self._clients.pop(self._address, None)
+
+
+def _report_destinations(listener: socket.socket) -> None:
+    """A host has many addresses, and a client accepts answers from the one that it asked only."""
+    if listener.family == socket.AF_INET6:
+        listener.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVPKTINFO, 1)
+    else:
+        listener.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+
+
+def _reply_from(ancillary: list[Ancillary]) -> list[Ancillary]:
+    """What to send along with an answer, so that it comes from where the question went."""
+    for level, kind, data in ancillary:
+        if (level, kind) == (socket.IPPROTO_IPV6, _IPV6_PKTINFO):
+            # struct in6_pktinfo: the address, then the interface; 0 leaves that to the routes, which link-local addresses have not.
+            link_local = data[0] == 0xFE and data[1] & 0xC0 == 0x80
+            return [(level, kind, data if link_local else data[:16] + bytes(4))]
+        if (level, kind) == (socket.IPPROTO_IP, _IP_PKTINFO):
+            # struct in_pktinfo: interface, local address, the header's destination.
+            return [(level, kind, bytes(4) + data[8:12] + bytes(4))]
+    return []
