@@ -74,3 +74,10 @@ def test_the_last_error_of_a_runtimes_log(tmp_path: Path) -> None:
         '{"level":"error","msg":"first"}\n{"level":"error","msg":"second"}\n{"level":"debug","msg":"x"}\ntorn{'
     )
     assert last_error(log) == "second"
+
+
+def test_what_crun_does_not_name_is_named() -> None:
+    failure = create_failed("open executable: Operation not permitted", "/etc")
+    assert failure.message.endswith('exec: "/etc": is a directory: unknown: permission denied')
+    assert failure.exit_code == 126
+    assert 'exec: "/x": permission denied' in exec_failed("open executable: Permission denied", "/x").message

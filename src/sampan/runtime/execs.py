@@ -74,7 +74,7 @@ class Execs:
             reason = failures.last_error(place / "runtime.log")
             shutil.rmtree(place, ignore_errors=True)
             if isinstance(error, conmon.ConmonFailed):
-                raise failures.exec_failed(reason or error.reason) from None
+                raise failures.exec_failed(reason or error.reason, process["args"][0]) from None
             raise
         started.close(keep_sync=True)
         self._keep(self._await_end(bundle.id, place, started.sync, pid), f"exec {exec_id}")

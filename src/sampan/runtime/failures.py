@@ -30,9 +30,9 @@ class StartFailed(SampanError):
         self.status = status  # type: ignore[misc]  # an instance's own, over the class's
 
 
-def create_failed(reason: str) -> StartFailed:
-    """For `create`; `reason` is the runtime's own message."""
-    reason = docker_words(reason, "runc create failed: unable to start container process: ")
+def create_failed(reason: str, command: str = "") -> StartFailed:
+    """For `create`; `reason` is the runtime's own message, `command` the first word of what was to run."""
+    reason = docker_words(reason, "runc create failed: unable to start container process: ", command)
     return _classify(
         f"failed to create task for container: failed to create shim task: OCI runtime create failed: {reason}: unknown"
     )
@@ -43,9 +43,9 @@ def start_failed(reason: str) -> StartFailed:
     return _classify(f"failed to start task: OCI runtime start failed: {reason}: unknown")
 
 
-def exec_failed(reason: str) -> StartFailed:
+def exec_failed(reason: str, command: str = "") -> StartFailed:
     """dockerd 28 tells 127 from 126 for an exec too; before, it reported 126 for all."""
-    reason = docker_words(reason, "exec failed: unable to start container process: ")
+    reason = docker_words(reason, "exec failed: unable to start container process: ", command)
     return _classify(f"OCI runtime exec failed: {reason}: unknown")
 
 
@@ -76,7 +76,12 @@ _CRUN: tuple[tuple[re.Pattern[str], str], ...] = (
     ),
     (
         re.compile(r"(?:cannot )?open executable(?: `(?P<name>.*)`)?: Permission denied"),
-        r'exec: "\g<name>": permission denied',
+        'exec: "{command}": permission denied',
+    ),
+    (
+        # crun's EPERM for what is no regular file.
+        re.compile(r"(?:cannot )?open executable(?: `(?P<name>.*)`)?: Operation not permitted"),
+        'exec: "{command}": is a directory',
     ),
     (
         re.compile(r"(?:cannot )?chdir to `(?P<dir>.*?)`: (?P<why>.*)"),
@@ -85,14 +90,14 @@ _CRUN: tuple[tuple[re.Pattern[str], str], ...] = (
 )
 
 
-def docker_words(reason: str, prefix: str) -> str:
+def docker_words(reason: str, prefix: str, command: str = "") -> str:
     """runc's messages pass; crun's get runc's prefix, wording and Go's lower-case strerror."""
     reason = reason.strip().removeprefix("error executing hook")
     if re.match(r"(runc \w+ failed|exec failed|container_linux\.go)", reason):
         return reason
     for pattern, replacement in _CRUN:
-        if pattern.fullmatch(reason):
-            reason = pattern.sub(replacement, reason)
+        if (found := pattern.fullmatch(reason)) is not None:
+            reason = found.expand(replacement).replace("{command}", found.groupdict().get("name") or command)
             break
     match = _STRERROR.search(reason)
     if match:

@@ -91,7 +91,7 @@ class Runtime:
         except conmon.ConmonFailed as failure:
             reason = failures.last_error(bundle.runtime_log) or failure.reason
             await self.delete(bundle, chosen.name)
-            raise failures.create_failed(reason) from None
+            raise failures.create_failed(reason, spec["process"]["args"][0]) from None
         except asyncio.CancelledError:
             await self._abandon(bundle, started, chosen.name)
             raise
