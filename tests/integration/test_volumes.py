@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,7 @@ import pytest
 from sampan.containers.model import Config, Container, HostConfig, Mount, MountPoint, VolumeOptions
 from sampan.containers.mounting import Mounting
 from sampan.containers.mounts import resolve
+from sampan.containers.volume_archive import VolumeArchives
 from sampan.errors import InvalidParameter, NotFound, SampanError
 from sampan.images import Snapshots
 from sampan.linux import mounts
@@ -240,3 +241,56 @@ def test_what_docker_puts_in_every_container(bench: Bench) -> None:
     assert str((bench.rootfs / "etc/mtab").readlink()) == "/proc/mounts"
     assert "mode=710" in entries["/run"]  # type: ignore[operator]
     assert not any(option.startswith("mode=") for option in entries["/new"])  # type: ignore[attr-defined]
+
+
+async def test_a_volume_survives_export_and_import(bench: Bench) -> None:
+    bench.volumes.create("from")
+    data = bench.data("from")
+    os.chown(data, 3, 4)
+    data.chmod(0o2775)
+    (data / "dir").mkdir()
+    (data / "dir/file").write_text("content")
+    os.chown(data / "dir/file", 1000, 70000)
+    (data / "dir/file").chmod(0o6711)
+    os.setxattr(data / "dir/file", "trusted.note", b"kept \0 whole")
+    os.utime(data / "dir/file", ns=(1, 1_234_567_890_123_456_789))
+    os.link(data / "dir/file", data / "hard")
+    (data / ("long" * 50)).symlink_to("x" * 300)
+    os.mkfifo(data / "fifo")
+    with (data / "sparse").open("wb") as sparse:
+        sparse.truncate(100 << 20)
+        sparse.seek(50 << 20)
+        sparse.write(b"middle")
+    (data / "hole").touch()
+    os.truncate(data / "hole", 1 << 20)
+
+    archives = VolumeArchives(bench.volumes)
+    chunks = [chunk async for chunk in await archives.export("from")]
+    assert sum(len(chunk) for chunk in chunks) < 1 << 20
+
+    async def again() -> AsyncIterator[bytes]:
+        for chunk in chunks:
+            yield chunk
+
+    bench.volumes.create("to", options={"type": "tmpfs", "device": "tmpfs"})
+    bench.volumes.acquire("to", "c1")
+    await archives.import_("to", again())
+    copy = bench.data("to")
+    found, root = (copy / "dir/file").stat(), copy.stat()
+    assert (root.st_uid, root.st_gid, root.st_mode & 0o7777) == (3, 4, 0o2775)
+    assert (found.st_uid, found.st_gid, found.st_mode & 0o7777) == (1000, 70000, 0o6711)
+    assert found.st_mtime_ns == 1_234_567_890_123_456_789
+    assert os.getxattr(copy / "dir/file", "trusted.note") == b"kept \0 whole"
+    assert (copy / "hard").stat().st_ino == found.st_ino
+    assert str((copy / ("long" * 50)).readlink()) == "x" * 300
+    assert (copy / "fifo").is_fifo()
+    assert (copy / "sparse").stat().st_size == 100 << 20
+    assert (copy / "sparse").stat().st_blocks * 512 < 1 << 20
+    with (copy / "sparse").open("rb") as sparse:
+        sparse.seek(50 << 20)
+        assert sparse.read(7) == b"middle\0"
+    assert ((copy / "hole").stat().st_size, (copy / "hole").stat().st_blocks) == (1 << 20, 0)
+    bench.volumes.release("to", "c1")
+    with pytest.raises(NotFound, match=r"^get none: no such volume$"):
+        await archives.export("none")
+    assert not bench.volumes.in_use("from")

@@ -37,6 +37,8 @@ class Rules:
 
     keep_kind: bool = False
     owner: tuple[int, int] | None = None
+    root: bool = False
+    """The archive's entry for the directory itself counts too."""
 
 
 def extract(chunks: Iterable[bytes], root: int, base: str, rules: Rules) -> None:
@@ -69,6 +71,8 @@ class _Extractor:
         if name == ".." or name.startswith("../"):
             raise SampanError(f'"{name}" is outside of "{self._base or "/"}"')
         if name == ".":
+            if self._rules.root and entry.type == tarheaders.DIRECTORY:
+                self._settle_root(entry)
             return
         path = f"{self._base}/{name}"
         head, _, last = path.rpartition("/")
@@ -186,6 +190,15 @@ class _Extractor:
             except OSError as error:
                 if error.errno not in (errno.ENOTSUP, errno.EPERM):
                     raise
+
+    def _settle_root(self, entry: Entry) -> None:
+        path = self._base or "/"
+        opened = openat2.open_in_root(self._root, path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            self._settle(opened, entry)
+        finally:
+            os.close(opened)
+        self._times[path] = entry.mtime
 
     def _settle_node(self, parent: int, last: str, entry: Entry) -> None:
         """By an O_PATH descriptor: a device or FIFO must not be opened, and fchmodat(2) would follow a symlink."""

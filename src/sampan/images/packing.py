@@ -15,7 +15,7 @@ import stat
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
-from sampan.images import tarwriter
+from sampan.images import sparse, tarwriter
 from sampan.images.tarheaders import BLOCKDEV, CHARACTER, DIRECTORY, FIFO, FILE, LINK, SYMLINK
 from sampan.images.tarwriter import Meta
 
@@ -28,10 +28,12 @@ _NODES = {stat.S_IFCHR: CHARACTER, stat.S_IFBLK: BLOCKDEV, stat.S_IFIFO: FIFO}
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`xattrs`: which attributes go along, by prefix (Docker's archives carry file capabilities only)."""
+    """`xattrs`: which attributes go along, by prefix (Docker's archives carry file capabilities only). `faithful`:
+    holes stay holes (GNU's sparse format 1.0) and times keep their nanoseconds."""
 
     xattrs: tuple[str, ...] = ("security.capability",)
     one_filesystem: bool = False
+    faithful: bool = False
 
 
 def pack(
@@ -123,19 +125,20 @@ class Packer:
             found = os.fstat(opened)
             kind = stat.S_IFMT(found.st_mode)
             meta = Meta(stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid, int(found.st_mtime))
+            extra = self._times(found)
             if kind != stat.S_IFDIR and found.st_nlink > 1 and (first := self._first_link(found, name)):
                 yield tarwriter.header(name, LINK, meta, link=first)
             elif kind == stat.S_IFREG:
-                yield from self._file(opened, name, meta, found.st_size)
+                yield from self._file(opened, name, meta, found, extra)
             elif kind == stat.S_IFDIR:
                 shown = name if name.endswith(b"/") else name + b"/"
-                yield tarwriter.header(shown, DIRECTORY, meta, xattrs=self._xattrs(opened))
+                yield tarwriter.header(shown, DIRECTORY, meta, xattrs=self._xattrs(opened), extra=extra)
             elif kind == stat.S_IFLNK:
                 target = os.fsencode(os.readlink(b"", dir_fd=opened))
-                yield tarwriter.header(name, SYMLINK, meta, link=target)
+                yield tarwriter.header(name, SYMLINK, meta, link=target, extra=extra)
             elif kind in _NODES:
                 major, minor = os.major(found.st_rdev), os.minor(found.st_rdev)
-                yield tarwriter.header(name, _NODES[kind], meta, major=major, minor=minor)
+                yield tarwriter.header(name, _NODES[kind], meta, major=major, minor=minor, extra=extra)
             # A socket belongs to a process; tar has no word for it.
             return kind == stat.S_IFDIR
         finally:
@@ -146,18 +149,29 @@ class Packer:
         first = self._links.setdefault((found.st_dev, found.st_ino), name)
         return None if first == name else first
 
-    def _file(self, opened: int, name: bytes, meta: Meta, size: int) -> Iterator[bytes]:
+    def _times(self, found: os.stat_result) -> sparse.Records:
+        seconds, fraction = divmod(found.st_mtime_ns, 1_000_000_000)
+        if not self._options.faithful or not fraction or seconds < 0:
+            return []
+        return [(b"mtime", b"%d.%09d" % (seconds, fraction))]
+
+    def _file(
+        self, opened: int, name: bytes, meta: Meta, found: os.stat_result, extra: sparse.Records
+    ) -> Iterator[bytes]:
         reading = os.open(f"/proc/self/fd/{opened}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
-            yield tarwriter.header(name, FILE, meta, size=size, xattrs=self._xattrs(reading))
-            left = size
-            while left:
-                data = os.read(reading, min(left, CHUNK))
-                if not data:
-                    yield from _zeros(left)
-                    break
-                left -= len(data)
-                yield data
+            xattrs = self._xattrs(reading)
+            if self._options.faithful and sparse.has_holes(found):
+                pieces = sparse.extents(reading, found.st_size)
+                shown, table, records = sparse.member(name, pieces, found.st_size)
+                size = len(table) + sum(length for _, length in pieces)
+                yield tarwriter.header(shown, FILE, meta, size=size, xattrs=xattrs, extra=[*extra, *records])
+                yield table
+            else:
+                pieces, size = [(0, found.st_size)], found.st_size
+                yield tarwriter.header(name, FILE, meta, size=size, xattrs=xattrs, extra=extra)
+            for offset, length in pieces:
+                yield from _data(reading, offset, length)
             if size % 512:
                 yield tarwriter.padding(size)
         finally:
@@ -182,6 +196,17 @@ class Packer:
 
 def _names(directory: int) -> list[bytes]:
     return sorted(os.fsencode(name) for name in os.listdir(directory))
+
+
+def _data(reading: int, offset: int, length: int) -> Iterator[bytes]:
+    """Exactly `length` bytes, whatever has become of the file."""
+    while length:
+        data = os.pread(reading, min(length, CHUNK), offset)
+        if not data:
+            yield from _zeros(length)
+            return
+        offset, length = offset + len(data), length - len(data)
+        yield data
 
 
 def _zeros(count: int) -> Iterator[bytes]:

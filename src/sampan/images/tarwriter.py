@@ -6,6 +6,7 @@ Reading is in `archive`. Callers write `header()`, the data, `padding(size)`, an
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from typing import NamedTuple
 
 _HEADER = struct.Struct("100s8s8s8s12s12s8sc100s8s32s32s8s8s155s12x")
@@ -64,10 +65,11 @@ def header(
     major: int = 0,
     minor: int = 0,
     xattrs: dict[str, bytes] | None = None,
+    extra: Iterable[tuple[bytes, bytes]] = (),
 ) -> bytes:
-    """The header blocks of one entry."""
+    """The header blocks of one entry. `extra` are further PAX records."""
     mode, uid, gid, mtime = meta
-    records: list[tuple[bytes, bytes]] = []
+    records: list[tuple[bytes, bytes]] = list(extra)
     fitted = _split(name)
     if fitted is None or not name.isascii():
         records.append((b"path", name))
