@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import tempfile
 import threading
@@ -38,7 +39,11 @@ class Scripted:
             except OSError:
                 return
             self.connections += 1
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+            threading.Thread(target=self._try_to_serve, args=(connection,), daemon=True).start()
+
+    def _try_to_serve(self, connection: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # a client may go without a word
+            self._serve(connection)
 
     def _serve(self, connection: socket.socket) -> None:
         with connection, connection.makefile("rb") as lines:
