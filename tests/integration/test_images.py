@@ -395,15 +395,30 @@ async def test_a_layer_of_an_earlier_boot_that_was_not_synced_is_made_again(room
     chain = room.images.resolve("base").chain_id
     assert chain is not None
     layer = room.snapshots.layer(chain)
-    await room.images.close()
     mark = layer.parent / "unsynced"
-    assert not mark.is_symlink()
+    assert mark.is_symlink()
+    room.images.holdings.sync()
+    assert not mark.is_symlink() and not list((room.root / "unsynced").iterdir())
+    await room.images.close()
     mark.symlink_to("another-boot")
     (layer / "f").write_bytes(b"torn")
     again = Room(room.root)
     assert (layer / "f").read_bytes() == b"good" and not [p for p in again.rubbish() if p]
     await again.close()
     room.images = Images(room.root, room.database, EventLog(room.database), room.snapshots)
+
+
+async def test_a_blob_torn_by_a_power_cut_takes_its_image_along(room: Room) -> None:
+    await load(room, "base", Tar().add("f", b"good").bytes())
+    await load(room, "other", Tar().add("g", b"good").bytes())
+    blob = room.images.holdings.catalog.images[room.images.resolve("base").id].layers[0]
+    for mark in (room.root / "unsynced").iterdir():
+        mark.unlink()
+        mark.symlink_to("another-boot")
+    room.images.holdings.content.path(blob).write_bytes(b"torn")
+    again = Room(room.root)
+    assert [row.image.repo_tags for row in again.images.list()] == [["other:latest"]] and not again.rubbish()
+    await again.close()
 
 
 async def test_an_import_is_one_layer_with_its_configuration(room: Room) -> None:

@@ -2,11 +2,12 @@
 
 Layout under the data root::
 
-    blobs/sha256/<hex>     verified, fsynced, read-only by custom; the registry's own bytes
+    blobs/sha256/<hex>     verified, read-only by custom; the registry's own bytes
     ingest/<hex>           a blob that is still arriving; kept after a broken download, to be resumed
+    unsynced/<hex>         the blob is not known to be on the disk yet (see `durability`)
 
 Life of a blob: `ingest(digest)` opens (or reopens) the partial file under an exclusive lock, bytes are written and
-hashed as they arrive, `commit` verifies digest and size, fsyncs and renames. Everything here blocks: call it in a
+hashed as they arrive, `commit` verifies digest and size and renames. Everything here blocks: call it in a
 thread.
 """
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +24,10 @@ from pathlib import Path
 from types import TracebackType
 
 from sampan.errors import InvalidParameter, NotFound, SampanError
+from sampan.images import durability
 from sampan.images.digests import digest as digest_of
+
+log = logging.getLogger(__name__)
 
 CHUNK = 1 << 20
 _PARTIAL_KEPT = 7 * 86400
@@ -53,8 +58,10 @@ class ContentStore:
     def __init__(self, data_root: Path) -> None:
         self._blobs = data_root / "blobs" / "sha256"
         self._ingest = data_root / "ingest"
-        self._blobs.mkdir(parents=True, exist_ok=True)
-        self._ingest.mkdir(parents=True, exist_ok=True)
+        self.root = data_root
+        self._unsynced = data_root / "unsynced"
+        for directory in (self._blobs, self._ingest, self._unsynced):
+            directory.mkdir(parents=True, exist_ok=True)
 
     def path(self, digest: str) -> Path:
         return self._blobs / hex_of(digest)
@@ -94,22 +101,22 @@ class ContentStore:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         try:
             _write(descriptor, data)
-            os.fsync(descriptor)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
         finally:
             os.close(descriptor)
+        durability.mark(self._unsynced / hex_of(digest))
         temporary.replace(self.path(digest))
         return digest
 
     def ingest(self, digest: str, size: int = -1) -> Ingest:
         """Begins or resumes a blob. Raises `IngestBusy` while another writer has it."""
-        return Ingest(self._ingest / hex_of(digest), self.path(digest), digest, size)
+        return Ingest(self._ingest / hex_of(digest), self.path(digest), self._unsynced, digest, size)
 
     def ingest_unnamed(self) -> Ingest:
         """A blob whose digest will be known at its end (`load`, `commit`, a build)."""
-        return Ingest(self._ingest / f"new.{os.urandom(8).hex()}", self._blobs, "", -1)
+        return Ingest(self._ingest / f"new.{os.urandom(8).hex()}", self._blobs, self._unsynced, "", -1)
 
     def detach(self, digest: str) -> Path | None:
         """Takes a blob out of sight at once; the caller unlinks what is returned (large files take their time).
@@ -136,13 +143,27 @@ class ContentStore:
             for entry in entries:
                 if len(entry.name) != 64 or entry.stat(follow_symlinks=False).st_mtime < oldest:
                     Path(entry.path).unlink(missing_ok=True)
+        for mark in self.marks():
+            if not self.exists(f"sha256:{mark.name}"):
+                durability.unmark(mark)
+            elif durability.is_doubtful(mark) and not self._is_right(mark.name):
+                log.error("blob sha256:%s was damaged by a power failure and is dropped", mark.name)
+                (self._blobs / mark.name).unlink()
+
+    def _is_right(self, name: str) -> bool:
+        with (self._blobs / name).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == name
+
+    def marks(self) -> list[Path]:
+        """The marks of blobs that are not known to be on the disk."""
+        return list(self._unsynced.iterdir())
 
 
 class Ingest:
     """A blob being written. Left without `commit`, a named one stays as a partial to resume, an unnamed one goes."""
 
-    def __init__(self, temporary: Path, final: Path, digest: str, size: int) -> None:
-        self._temporary, self._final = temporary, final
+    def __init__(self, temporary: Path, final: Path, marks: Path, digest: str, size: int) -> None:
+        self._temporary, self._final, self._marks = temporary, final, marks
         self.digest, self.expected_size = digest, size
         self._hash = hashlib.sha256()
         self.offset = 0
@@ -196,28 +217,18 @@ class Ingest:
         return found
 
     def commit(self, before: Callable[[str], None] | None = None) -> str:
-        """Verifies, fsyncs, renames; `before` hears the digest just before the blob can be seen (to hold it
+        """Verifies and renames; `before` hears the digest just before the blob can be seen (to hold it
         against collection).
         """
         found = self.verify()
         os.ftruncate(self._descriptor, self.offset)
-        os.fsync(self._descriptor)
         if before is not None:
             before(found)
-        final = self._final if self.digest else self._final / hex_of(found)
-        self._temporary.replace(final)
-        self._sync_directory(final.parent)
+        durability.mark(self._marks / hex_of(found))
+        self._temporary.replace(self._final if self.digest else self._final / hex_of(found))
         self.digest = found
         self._close()
         return found
-
-    @staticmethod
-    def _sync_directory(directory: Path) -> None:
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
     def discard(self) -> None:
         self._temporary.unlink(missing_ok=True)

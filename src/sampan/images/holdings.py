@@ -19,7 +19,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from sampan.errors import SampanError
-from sampan.images import layers, references
+from sampan.images import durability, layers, references
 from sampan.images.catalog import Catalog, ImageRecord
 from sampan.images.content import CHUNK, ContentStore
 from sampan.images.snapshots import Snapshots, purge
@@ -131,9 +131,22 @@ class Holdings:
         except (SampanError, OSError) as error:
             log.error("collecting unused image data failed: %s", error)
 
+    def sync(self) -> None:
+        """Writes to the disk what was pulled, loaded or made, and takes the marks away. Blocks, for seconds perhaps."""
+        marks = [*self.content.marks(), *self.snapshots.marks()]
+        if marks:
+            durability.syncfs(self.content.root)
+            for mark in marks:
+                durability.unmark(mark)
+
     def complete(self, id: str) -> None:
-        """Makes sure that an image's layers are there, unpacking what is missing. Raises when a blob is missing too."""
+        """Makes sure that all of an image is there, unpacking layers that are missing. Raises when a blob is
+        missing.
+        """
         record = self.catalog.images[id]
+        for digest in self.catalog.blobs_of(id, record):
+            if not self.content.exists(digest):
+                raise SampanError(f"blob {digest} is missing")
         chain = self.catalog.chain(id)
         if len(record.layers) != len(chain):
             raise SampanError("its layers do not fit its config")

@@ -5,6 +5,7 @@ it imports.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import platform as machine
 import time
@@ -33,6 +34,8 @@ from sampan.store import Database, EventLog
 __all__ = ["Deleted", "HistoryRow", "ImageSummary", "Images", "Progress", "RegistryAuth"]
 
 log = logging.getLogger(__name__)
+
+_SYNC_AFTER = 30.0
 
 _Rows = list[ImageSummary]
 _Steps = list[HistoryRow]
@@ -66,15 +69,20 @@ class Images:
         self._loader = Loader(self.holdings)
         self._importer = Importer(self.holdings)
         self._syncing: asyncio.Future[None] | None = None
+        self._sync_timer: asyncio.TimerHandle | None = None
         self.reconcile()
+        with contextlib.suppress(RuntimeError):  # no event loop: a tool that only looks
+            self._sync_later()
 
     def reconcile(self) -> None:
         """After a crash; also safe at any other time. Blocks for as long as there is something to put right."""
         self.holdings.reconcile()
 
     async def close(self) -> None:
-        """Waits for what is being written to reach the disk."""
+        """Does not wait for the disk: what is not on it yet is marked so, and trusted until the next boot."""
         await self.remote.close()
+        if self._sync_timer is not None:
+            self._sync_timer.cancel()
         if self._syncing is not None:
             await asyncio.gather(self._syncing, return_exceptions=True)
         await asyncio.to_thread(self.holdings.close)
@@ -296,11 +304,16 @@ class Images:
 
     # -- the disk ----------------------------------------------------------------------------------
     def _sync_later(self) -> None:
-        """Writes new layers out behind the caller's back; until that is done a power cut makes them be unpacked
-        again.
+        """Half a minute after the last pull, load or commit: by then the kernel has written most of it out by
+        itself.
         """
-        if self._syncing is None or self._syncing.done():
-            self._syncing = asyncio.get_running_loop().run_in_executor(None, self.holdings.snapshots.sync)
+        loop = asyncio.get_running_loop()
+        if self._sync_timer is not None:
+            self._sync_timer.cancel()
+        self._sync_timer = loop.call_later(_SYNC_AFTER, self._sync_now)
+
+    def _sync_now(self) -> None:
+        self._syncing = asyncio.get_running_loop().run_in_executor(None, self.holdings.sync)
 
 
 def _status(reference: Reference, changed: bool) -> dict[str, str]:

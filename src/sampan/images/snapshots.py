@@ -17,19 +17,18 @@ mounted.
 """
 
 # An os call costs a third of pathlib's, and these are hot.
-# ruff: noqa: PTH101, PTH102, PTH103, PTH104, PTH108, PTH110, PTH115, PTH116, PTH211
+# ruff: noqa: PTH101, PTH102, PTH103, PTH104, PTH110, PTH115, PTH116, PTH211
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import functools
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from sampan.errors import NotFound, SampanError
-from sampan.images import diff
+from sampan.images import diff, durability
 from sampan.images.content import hex_of
 from sampan.images.diff import Change
 from sampan.linux import mounts, trees
@@ -38,11 +37,6 @@ __all__ = ["Change", "NewLayer", "Snapshots"]
 
 # What is in an upper directory must mean the same without the kernel's bookkeeping, because `diff` reads it directly.
 _OPTIONS: dict[str, str | None] = {"redirect_dir": "nofollow", "metacopy": "off", "index": "off"}
-
-
-@functools.cache
-def _boot() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 class NewLayer:
@@ -61,7 +55,7 @@ class NewLayer:
         if parent is not None:
             os.symlink(parent, self._directory / "parent")
         os.symlink(str(size), self._directory / "size")
-        os.symlink(_boot(), self._directory / "unsynced")
+        durability.mark(self._directory / "unsynced")
         try:
             self._directory.rename(self._layers / hex_of(chain_id))
         except OSError as error:
@@ -136,23 +130,10 @@ class Snapshots:
             yield directory / "diff"
             link = _read_link(directory / "parent")
 
-    def sync(self) -> None:
-        """Writes every layer's files to the disk (one syncfs) and takes their `unsynced` marks away.
-
-        Layers are not fsynced file by file; one that was unpacked in an earlier boot and still carries the mark is
-        not trusted.
-        """
-        marked = [entry.path for entry in os.scandir(self._layers) if os.path.lexists(f"{entry.path}/unsynced")]
-        if not marked:
-            return
-        descriptor = os.open(self._layers, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            _syncfs(descriptor)
-        finally:
-            os.close(descriptor)
-        for path in marked:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(f"{path}/unsynced")
+    def marks(self) -> list[Path]:
+        """The marks of layers that are not known to be on the disk (see `durability`)."""
+        found = (self._layers / entry.name / "unsynced" for entry in os.scandir(self._layers))
+        return [mark for mark in found if os.path.lexists(mark)]
 
     def clean(self) -> list[str]:
         """Drops what a killed daemon left half-made, and layers a power cut may have left incomplete; returns
@@ -164,8 +145,7 @@ class Snapshots:
                     purge(Path(entry.path))
         dropped = []
         for chain_id in self.layers():
-            mark = _read_link(self._layers / hex_of(chain_id) / "unsynced")
-            if mark is not None and mark != _boot():
+            if durability.is_doubtful(self._layers / hex_of(chain_id) / "unsynced"):
                 purge(self.detach_layer(chain_id))
                 dropped.append(chain_id)
         return dropped
@@ -302,11 +282,3 @@ def purge(gone: Path | None) -> None:
     if gone is not None:
         with contextlib.suppress(OSError):
             trees.remove(gone)
-
-
-def _syncfs(descriptor: int) -> None:
-    """syncfs(2): everything dirty of one filesystem."""
-    from sampan.linux.libc import failure, libc
-
-    if libc.syncfs(descriptor):
-        raise failure()
