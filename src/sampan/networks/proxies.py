@@ -187,7 +187,8 @@ def _reply_from(ancillary: list[Ancillary]) -> list[Ancillary]:
     """What to send along with an answer, so that it comes from where the question went."""
     for level, kind, data in ancillary:
         if (level, kind) == (socket.IPPROTO_IPV6, _IPV6_PKTINFO):
-            # struct in6_pktinfo: the address, then the interface; 0 leaves that to the routes, which link-local addresses have not.
+            # struct in6_pktinfo: the address, then the interface; 0 leaves that to the routes, which link-local
+            # addresses have not.
             link_local = data[0] == 0xFE and data[1] & 0xC0 == 0x80
             return [(level, kind, data if link_local else data[:16] + bytes(4))]
         if (level, kind) == (socket.IPPROTO_IP, _IP_PKTINFO):
