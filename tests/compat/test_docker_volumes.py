@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from support.daemon import Daemon
+from support.daemon import CONTROL, SAMPAN, Daemon
 
 
 @pytest.fixture
@@ -214,3 +214,20 @@ def test_stats_of_running_and_stopped_containers(daemon: Daemon, container_name:
     daemon.ok("kill", container_name)
     _, usage = daemon.api("GET", f"/containers/{container_name}/stats?stream=false")
     assert (usage["read"], usage["memory_stats"], usage["name"]) == ("0001-01-01T00:00:00Z", {}, f"/{container_name}")
+
+
+def test_a_volume_goes_through_a_tar(daemon: Daemon, volume: str, tmp_path: Path) -> None:
+    """`volume export` and `volume import` are podman's; docker has neither."""
+    if daemon.client != SAMPAN or CONTROL:
+        pytest.skip("only sampan has it")
+    archive = tmp_path / "v.tar"
+    script = "echo kept > /x/file; chown 5:6 /x/file"
+    daemon.ok("run", "--rm", "-v", f"{volume}:/x", "busybox", "sh", "-c", script)
+    daemon.ok("volume", "export", volume, "-o", str(archive))
+    daemon.ok("volume", "rm", volume)
+    daemon.ok("volume", "create", volume)
+    daemon.ok("volume", "import", volume, str(archive))
+    shown = daemon.ok("run", "--rm", "-v", f"{volume}:/x", "busybox", "sh", "-c", "stat -c %u:%g /x/file; cat /x/file")
+    assert shown.split() == ["5:6", "kept"]
+    missing = daemon.cli("volume", "import", "no-such-volume", str(archive))
+    assert (missing.returncode, "get no-such-volume: no such volume" in missing.stderr) == (1, True)

@@ -75,6 +75,8 @@ ROUTES: tuple[Route, ...] = (
     # Volumes
     Route("GET", "/volumes", volumes.list_),
     Route("GET", "/volumes/{name}", volumes.inspect),
+    Route("GET", "/volumes/{name}/export", volumes.export_),
+    Route("POST", "/volumes/{name}/import", volumes.import_),
     Route("POST", "/volumes/create", volumes.create),
     Route("POST", "/volumes/prune", volumes.prune, since=(1, 25)),
     Route("PUT", "/volumes/{name}", volumes.update, since=(1, 42)),

@@ -179,6 +179,8 @@ GROUPS: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {
         "Manage volumes",
         {
             "create": ("volume.create", "Create a volume"),
+            "export": ("volume.export", "Export a volume's content as a tar archive"),
+            "import": ("volume.import_", "Import a tar archive into a volume"),
             "inspect": ("volume.inspect", "Display detailed information on one or more volumes"),
             "ls": ("volume.ls", "List volumes"),
             "prune": ("volume.prune", "Remove unused local volumes"),

@@ -44,6 +44,7 @@ from sampan.containers.stopping import Stopping
 from sampan.containers.streams import LogLine, Stream
 from sampan.containers.top import Processes
 from sampan.containers.updating import Updating
+from sampan.containers.volume_archive import VolumeArchives
 from sampan.containers.watching import Watching
 from sampan.errors import InvalidParameter, SampanError
 from sampan.images import Images, Snapshots
@@ -103,6 +104,7 @@ class Containers:
         self._ending.remove = self._removing.after_run
         self._checking = Checking(context, self._execs)
         self._files = Files(context)
+        self._volume_archives = VolumeArchives(volumes)
         self._watching = Watching(context)
         self._rotating = Rotating(context)
         self._starting.started = self._run_started
@@ -393,6 +395,15 @@ class Containers:
     async def export(self, ref: str) -> AsyncIterator[bytes]:
         """A tar of the root filesystem, without volumes."""
         return await self._files.export(ref)
+
+    # -- volumes -----------------------------------------------------------------------------------
+    async def export_volume(self, name: str) -> AsyncIterator[bytes]:
+        """A tar of a volume, faithful to owners, xattrs and holes (not in Docker)."""
+        return await self._volume_archives.export(name)
+
+    async def import_volume(self, name: str, chunks: AsyncIterator[bytes]) -> None:
+        """Unpacks a tar into an existing volume (not in Docker)."""
+        await self._volume_archives.import_(name, chunks)
 
     # -- processes ---------------------------------------------------------------------------------
     async def top(self, ref: str, ps_args: str = "") -> Processes:

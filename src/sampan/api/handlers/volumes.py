@@ -10,6 +10,7 @@ from aiohttp import web
 
 from sampan.api.call import Call, empty, reply
 from sampan.api.filters import Filters
+from sampan.api.handlers import files
 from sampan.api.views import volume as views
 from sampan.errors import Unavailable
 
@@ -49,6 +50,17 @@ async def update(call: Call) -> web.StreamResponse:
 
 async def delete(call: Call) -> web.StreamResponse:
     await asyncio.to_thread(call.engine.volumes.remove, call.name, call.flag("force"))
+    return empty()
+
+
+async def export_(call: Call) -> web.StreamResponse:
+    """Sampan's own, as podman has it: a tar of the volume."""
+    return await files.send(call, files.TAR, await call.engine.containers.export_volume(call.name))
+
+
+async def import_(call: Call) -> web.StreamResponse:
+    """Sampan's own, as podman has it: unpacks a tar into the volume."""
+    await call.engine.containers.import_volume(call.name, call.stream())
     return empty()
 
 
