@@ -18,7 +18,7 @@ from sampan.containers.host import Host, host
 from sampan.containers.model import Config, Container, HostConfig, MountPoint, NetworkingConfig, RestartPolicy
 from sampan.containers.roster import Record
 from sampan.errors import InvalidParameter, SampanError
-from sampan.images import Image, platforms
+from sampan.images import Image, Platform, platforms
 
 DEFAULT_SHM_SIZE = 64 << 20
 
@@ -26,6 +26,8 @@ DEFAULT_SHM_SIZE = 64 << 20
 class Creating:
     def __init__(self, context: Context) -> None:
         self._context = context
+        self.under_way: dict[str, str] = {}
+        """Image ids by the ids of containers that are being made."""
 
     async def create(
         self,
@@ -51,11 +53,11 @@ class Creating:
                 "Links on the default bridge network are deprecated and will be removed in a future release. "
                 "Use a custom network instead."
             )
-        image = (
-            context.images.resolve(config.image, platforms.parse(platform) if platform else None)
-            if config.image
-            else None
-        )
+        image = None
+        if config.image:
+            image = context.images.resolve(config.image, platforms.parse(platform) if platform else None)
+            if not platform:
+                warnings += _foreign(image)
         merged = merge.merge(config, image.config.config if image else None)
         validation.check_config(merged)
         adapt(host_config, host(), context)
@@ -67,10 +69,13 @@ class Creating:
                 merged, host_config, lambda ref: context.roster.find(ref).container, str(context.settings.data_root)
             )
             record = Record(container)
+            self.under_way[id] = container.image_id
             await context.whole(self._make(record, image))
         except BaseException:
             context.roster.release(name, id)
             raise
+        finally:
+            self.under_way.pop(id, None)
         context.publish(container, "create")
         return record, warnings
 
@@ -108,18 +113,19 @@ class Creating:
                 undo.callback(context.mounting.abandon, container.id, points)
             undo.callback(context.snapshots.remove, container.id)
             context.snapshots.prepare(container.id, image.chain_id if image else None)
-            if any(point.type == "volume" for point in points):
-                self._populate(container, points)
+            if image is not None and (unfilled := context.mounting.unfilled(points)):
+                self._populate(container, unfilled, image)
             undo.pop_all()
 
-    def _populate(self, container: Container, points: list[MountPoint]) -> None:
-        """The image's content goes into new volumes, from a root that is mounted for a moment."""
+    def _populate(self, container: Container, points: list[MountPoint], image: Image) -> None:
+        """The image's content goes into new volumes, from its root mounted for a moment (read-only: a writable overlay
+        would sync the disk when it goes)."""
         context = self._context
         bundle = context.bundle(container)
         with ExitStack() as undo:
             bundle.path.mkdir(mode=0o700, parents=True)
             undo.callback(bundle.path.rmdir)
-            context.snapshots.mount(container.id, bundle.rootfs)
+            context.snapshots.mount_chain(image.chain_id, bundle.rootfs)
             undo.callback(bundle.rootfs.rmdir)
             undo.callback(context.snapshots.unmount, bundle.rootfs)
             context.mounting.populate(container.id, points, bundle.rootfs)
@@ -129,6 +135,18 @@ class Creating:
         context.snapshots.remove(container.id)
         context.mounting.abandon(container.id, points)
         shutil.rmtree(context.directory(container.id), ignore_errors=True)
+
+
+def _foreign(image: Image) -> list[str]:
+    """A warning when this host is not the one that the image was built for."""
+    config, host_platform = image.config, platforms.host()
+    own = Platform(architecture=config.architecture, os=config.os, variant=config.variant)
+    if not config.architecture or platforms.choose([own], host_platform) is not None:
+        return []
+    return [
+        f"The requested image's platform ({platforms.text(own)}) does not match the detected host platform "
+        f"({platforms.text(host_platform)}) and no specific platform was requested"
+    ]
 
 
 def _network_mode(mode: str) -> str:

@@ -82,13 +82,20 @@ class Mounting:
         self.settle(container_id, points)
         self.remove_anonymous(points)
 
+    def unfilled(self, points: Sequence[MountPoint]) -> list[MountPoint]:
+        """Those that `populate` may have to fill: empty volumes, or volumes not mounted yet."""
+        return [
+            point
+            for point in points
+            if point.type == "volume" and not (point.no_copy or point.subpath) and self._volumes.is_empty(point.name)
+        ]
+
     def populate(self, container_id: str, points: Sequence[MountPoint], rootfs: Path) -> None:
         """Copies what the image has at a volume's destination into the volume, when that is empty (VOLUME's and `-v
         name:`'s copy-up), with owners, modes, times and xattrs. `rootfs` is the container's mounted root."""
         with openat2.root(rootfs) as root:
-            for point in points:
-                if point.type == "volume" and not point.no_copy and not point.subpath:
-                    self._populate(container_id, point, root)
+            for point in self.unfilled(points):
+                self._populate(container_id, point, root)
 
     def _populate(self, container_id: str, point: MountPoint, root: int) -> None:
         try:

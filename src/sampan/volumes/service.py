@@ -166,6 +166,14 @@ class Volumes:
         """Bytes of the files in it, hard links once."""
         return trees.size(self.mountpoint(name))
 
+    def is_empty(self, name: str) -> bool:
+        """Has it no files? One with driver options counts as empty while it is not mounted."""
+        try:
+            with os.scandir(self.mountpoint(name)) as entries:
+                return next(entries, None) is None
+        except FileNotFoundError:  # `acquire` makes it again
+            return True
+
     def mountpoint(self, name: str) -> Path:
         """The directory as `inspect` shows it (present on disk)."""
         return self._root / name / "_data"
