@@ -44,6 +44,14 @@ class Engine:
         Raises `Conflict` when another daemon holds the data root.
         """
         lock = _lock_data_root(settings.data_root)
+        try:
+            return await cls._open(settings, lock)
+        except BaseException:
+            os.close(lock)
+            raise
+
+    @classmethod
+    async def _open(cls, settings: Settings, lock: int) -> Engine:
         settings.exec_root.mkdir(parents=True, exist_ok=True)
         database = Database(settings.data_root / "state.db")
         events = EventLog(database)

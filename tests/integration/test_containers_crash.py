@@ -175,3 +175,24 @@ async def test_a_clean_end_leaves_containers_running(engine: InProcess) -> None:
     assert os.path.exists(f"/proc/{container.state.pid}")  # noqa: PTH110
     await engine.open()
     assert engine.engine.containers.get(container.id).state.status is Status.RUNNING
+
+
+async def test_volumes_of_a_create_that_was_cut_short_go(engine: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    from support.inprocess import abandon
+
+    kept = engine.engine.volumes.create()
+    creating = engine.engine.containers._creating
+
+    def killed(*_: object) -> None:
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patch:  # nothing that would undo it gets to run
+        patch.setattr(creating, "_populate", killed)
+        patch.setattr(creating._context.mounting, "abandon", lambda *_: None)
+        patch.setattr(creating._context.intents, "delete", lambda *_: None)
+        with pytest.raises(RuntimeError, match="killed"):
+            await engine.create("true", volumes={"/etc": {}})
+    assert len(engine.engine.volumes.all()) == 2
+    await abandon(engine.engine)
+    await engine.open()
+    assert [volume.name for volume in engine.engine.volumes.all()] == [kept.name]

@@ -41,10 +41,12 @@ class ClientStream:
         stdin: bool,
         backlog: AsyncIterator[list[LogLine]] | None = None,
         ended: Callable[[], Awaitable[object]] | None = None,
+        raw: bool | None = None,
     ) -> None:
         """`stdin`: the process has one. `ended` is waited for at the end of the output, so that who sees the end can
         ask for the exit code."""
-        self.tty = tty
+        self.tty = tty if raw is None else raw
+        self._has_tty = tty
         self.options = options
         self._stdin = stdin and options.stdin
         self._shown = {STDOUT: options.stdout, STDERR: options.stderr}
@@ -70,7 +72,7 @@ class ClientStream:
             return None
         source = await asyncio.shield(self._source)
         while source is not None and (chunk := await source.read()) is not None:
-            if self.tty or self._shown.get(chunk[0]):
+            if self._has_tty or self._shown.get(chunk[0]):
                 return chunk
         if self._ended is not None:
             with contextlib.suppress(TimeoutError):
@@ -93,7 +95,7 @@ class ClientStream:
 
     async def close_input(self) -> None:
         """A TTY's input ends with the TTY, not with a client."""
-        if self._stdin and not self.tty and (source := await asyncio.shield(self._source)) is not None:
+        if self._stdin and not self._has_tty and (source := await asyncio.shield(self._source)) is not None:
             await source.close_input()
 
     async def close(self) -> None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
+
 from sampan.containers import log_drivers
 from sampan.containers.model import Container, Exec
 from sampan.containers.mounting import Mounting
@@ -17,7 +19,7 @@ from sampan.images import Images, Snapshots
 from sampan.networks import Networks
 from sampan.runtime import Bundle, Runtime
 from sampan.settings import Settings
-from sampan.store import Documents, EventLog, NameTaken
+from sampan.store import Database, Documents, EventLog, NameTaken
 from sampan.volumes import Volumes
 
 T = TypeVar("T")
@@ -25,11 +27,19 @@ T = TypeVar("T")
 LOG = "container.log"
 
 
+class Intent(msgspec.Struct):
+    """A container that is being made: what goes when the daemon is killed before its document stands."""
+
+    volumes: list[str]
+
+
 @dataclass(slots=True)
 class Context:
     settings: Settings
+    database: Database
     documents: Documents[Container]
     exec_documents: Documents[Exec]
+    intents: Documents[Intent]
     events: EventLog
     images: Images
     snapshots: Snapshots

@@ -13,7 +13,7 @@ import time
 from contextlib import ExitStack
 
 from sampan.containers import log_drivers, merge, mounts, names, networking, oci, resources, validation
-from sampan.containers.context import Context, name_conflict
+from sampan.containers.context import Context, Intent, name_conflict
 from sampan.containers.host import Host, host
 from sampan.containers.model import Config, Container, HostConfig, MountPoint, NetworkingConfig, RestartPolicy
 from sampan.containers.roster import Record
@@ -59,7 +59,6 @@ class Creating:
             if not platform:
                 warnings += _foreign(image)
         merged = merge.merge(config, image.config.config if image else None)
-        validation.check_config(merged)
         adapt(host_config, host(), context)
         id = secrets.token_hex(32)
         name = self._reserve(name, id)
@@ -94,7 +93,9 @@ class Creating:
         points = container.mounts
         await asyncio.to_thread(self._prepare, container, points, image)
         try:
-            context.save(record)
+            with context.database.transaction():
+                context.save(record)
+                context.intents.delete(container.id)
         except BaseException:
             await asyncio.to_thread(self._discard, container, points)
             raise
@@ -109,13 +110,25 @@ class Creating:
             directory.mkdir(mode=0o710, parents=True)
             undo.callback(shutil.rmtree, directory, ignore_errors=True)
             if points:
-                context.mounting.claim(container.id, points, container.host_config)
+                undo.callback(context.intents.delete, container.id)
+                self._claim(container, points)
                 undo.callback(context.mounting.abandon, container.id, points)
             undo.callback(context.snapshots.remove, container.id)
             context.snapshots.prepare(container.id, image.chain_id if image else None)
             if image is not None and (unfilled := context.mounting.unfilled(points)):
                 self._populate(container, unfilled, image)
             undo.pop_all()
+
+    def _claim(self, container: Container, points: list[MountPoint]) -> None:
+        """Volumes that exist for this container alone are written down with the intent to make it, in one
+        transaction."""
+        context = self._context
+        if not any(point.anonymous for point in points):
+            context.mounting.claim(container.id, points, container.host_config)
+            return
+        with context.database.transaction():
+            context.mounting.claim(container.id, points, container.host_config)
+            context.intents.put(container.id, Intent([point.name for point in points if point.anonymous]))
 
     def _populate(self, container: Container, points: list[MountPoint], image: Image) -> None:
         """The image's content goes into new volumes, from its root mounted for a moment (read-only: a writable overlay
@@ -134,6 +147,7 @@ class Creating:
         context = self._context
         context.snapshots.remove(container.id)
         context.mounting.abandon(container.id, points)
+        context.intents.delete(container.id)
         shutil.rmtree(context.directory(container.id), ignore_errors=True)
 
 

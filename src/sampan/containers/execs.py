@@ -81,7 +81,8 @@ class Execs:
 
     # -- processes ---------------------------------------------------------------------------------
     async def start(self, id: str, detach: bool, tty: bool | None) -> ClientStream | None:
-        """The stream; None when detached. Raises `Conflict`, `StartFailed`."""
+        """The stream; None when detached. `tty` is how the client wants to be sent the output, whatever the process
+        has. Raises `Conflict`, `StartFailed`."""
         context = self._context
         exec_ = self.get(id)
         record = context.roster.find(exec_.container_id)
@@ -91,17 +92,14 @@ class Execs:
             raise Conflict(f"exec command {id} has already run")
         if exec_.started:
             raise Conflict(f"exec command {id} is already running")
-        if tty is not None and tty != exec_.config.tty and not detach:
-            exec_.config.tty = tty
         exec_.started = exec_.running = True
         context.publish(container, f"exec_start: {_words(exec_)}", execID=id)
-        return await context.whole(self._start(exec_, record, detach))
+        return await context.whole(self._start(exec_, record, detach, exec_.config.tty if tty is None else tty))
 
-    async def _start(self, exec_: Exec, record: Record, detach: bool) -> ClientStream | None:
+    async def _start(self, exec_: Exec, record: Record, detach: bool, raw: bool) -> ClientStream | None:
         context, container = self._context, record.container
         config = exec_.config
         bundle = context.bundle(container)
-        attached = not detach and (config.attach_stdin or config.attach_stdout or config.attach_stderr)
         ended = self._ended[exec_.id] = asyncio.Event()
         try:
             created, source = await context.runtime.exec(
@@ -109,8 +107,8 @@ class Execs:
                 exec_.id,
                 oci.exec_process(container, config, bundle.rootfs),
                 tty=config.tty,
-                stdin=config.attach_stdin and attached,
-                attached=attached,
+                stdin=config.attach_stdin and not detach,
+                attached=not detach,
                 runtime=container.runtime,
             )
         except BaseException as error:
@@ -123,7 +121,7 @@ class Execs:
         if source is None:
             return None
         options = AttachOptions(stdin=config.attach_stdin, stdout=config.attach_stdout, stderr=config.attach_stderr)
-        stream = ClientStream(options, tty=config.tty, stdin=config.attach_stdin, ended=ended.wait)
+        stream = ClientStream(options, tty=config.tty, stdin=config.attach_stdin, ended=ended.wait, raw=raw)
         stream.connect(source)
         return stream
 

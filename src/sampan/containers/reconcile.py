@@ -20,6 +20,7 @@ from sampan.containers.model import Container, Status
 from sampan.containers.removing import Removing
 from sampan.containers.roster import Record
 from sampan.containers.starting import Starting
+from sampan.errors import Conflict, SampanError
 from sampan.linux import mounts
 from sampan.networks import Sandbox
 from sampan.runtime import Bundle
@@ -54,6 +55,7 @@ class Reconcile:
             self._execs.recovered(record, context.runtime.recover_execs(context.bundle(record.container)))
         for record in lost:
             self._lost(record)
+        await asyncio.to_thread(self._forget_intents)
         await self._sweep({record.id for record in live})
         await self._finish_removals()
         return live
@@ -88,6 +90,18 @@ class Reconcile:
         context.save(record)
         ran = max(at - container.state.started_at, 0) // 10**9
         context.publish(container, "die", exitCode=str(code), execDuration=str(ran))
+
+    def _forget_intents(self) -> None:
+        """Creates that were cut short: the volumes made for them alone go."""
+        for id, intent in self._context.intents.all():
+            for name in intent.volumes:
+                try:
+                    self._context.volumes.remove(name, force=True)
+                except Conflict:
+                    pass  # another container's, by --volumes-from
+                except SampanError:
+                    log.exception("removing volume %s of container %s, which was never made", name, id)
+            self._context.intents.delete(id)
 
     async def _sweep(self, live: set[str]) -> None:
         """Bundles, snapshots and directories that nobody has."""

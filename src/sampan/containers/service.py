@@ -17,7 +17,7 @@ from sampan.containers import log_drivers, log_reading, names, signals
 from sampan.containers.archive import PathStat
 from sampan.containers.attaching import Attaching, AttachOptions
 from sampan.containers.connecting import Connecting
-from sampan.containers.context import Context, name_conflict, not_running
+from sampan.containers.context import Context, Intent, name_conflict, not_running
 from sampan.containers.creating import Creating
 from sampan.containers.ending import Ending
 from sampan.containers.execs import Execs
@@ -78,8 +78,10 @@ class Containers:
     ) -> None:
         self._context = context = Context(
             settings=settings,
+            database=database,
             documents=Documents(database, "container", Container),
             exec_documents=Documents(database, "exec", Exec),
+            intents=Documents(database, "creating", Intent),
             events=events,
             images=images,
             snapshots=snapshots,
@@ -167,7 +169,7 @@ class Containers:
             for record in self._roster
             if record.container.image_id == image_id
             or any(point.image == image_id for point in record.container.mounts)
-        ]
+        ] + [(id, False) for id, image in self._creating.under_way.items() if image == image_id]
 
     def users_of_volume(self, name: str) -> list[str]:
         """Ids of those whose document names a volume. One that goes together with its volumes does not count."""
