@@ -31,17 +31,13 @@ echo "Installing sampan into $prefix"
 
 # The client starts cold in tens of milliseconds only without `site` (-S) and the user's environment (-I): hence wrappers.
 site=$("$prefix/bin/python3" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
-for name in sampan sampand; do
-  module=sampan.cli.main; [[ $name == sampand ]] && module=sampan.daemon
-  cat >"/usr/local/bin/$name" <<WRAPPER
-#!$prefix/bin/python3 -IS
-import sys
-sys.path.append("$site")
-from $module import main
-sys.exit(main())
-WRAPPER
-  chmod 755 "/usr/local/bin/$name"
-done
+wrapper() { # NAME MODULE FUNCTION
+  printf '%s\n' "#!$prefix/bin/python3 -IS" 'import sys' "sys.path.insert(0, \"$site\")" "from $2 import $3" "sys.exit($3())" \
+    >"/usr/local/bin/$1"
+  chmod 755 "/usr/local/bin/$1"
+}
+wrapper sampan sampan.cli.main script
+wrapper sampand sampan.daemon main
 
 getent group sampan >/dev/null || groupadd --system sampan
 sampan --version
