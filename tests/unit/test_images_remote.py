@@ -17,10 +17,10 @@ from sampan.errors import InvalidParameter, NotFound, SampanError, TooManyReques
 from sampan.images import manifests, references
 from sampan.images.content import DigestMismatch
 from sampan.images.manifests import Descriptor
-from sampan.images.remote import RegistryAuth, Remote
+from sampan.images.remote import RegistryAuth, Remote, wire
 from sampan.images.remote import auth as auths
-from sampan.images.remote import client as client_module
 from sampan.images.remote.hosts import Endpoint, Hosts
+from sampan.images.remote.tokens import Asked
 
 BLOB = bytes(range(256)) * 4000
 DIGEST = "sha256:" + hashlib.sha256(BLOB).hexdigest()
@@ -77,7 +77,7 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     async def none(tries: int) -> None:
         await asyncio.sleep(0)
 
-    monkeypatch.setattr(client_module, "_pause", none)
+    monkeypatch.setattr(wire, "pause", none)
 
 
 @pytest.fixture
@@ -174,10 +174,29 @@ async def test_credentials_do_not_follow_a_redirect_to_another_host(remote: Remo
 
 async def test_credentials_are_not_sent_to_a_realm_without_tls() -> None:
     remote = Remote(Hosts(), "test")
-    repository = remote.repository(references.parse("reg.example/a:1"), RegistryAuth("me", "secret"))
+    asked = Asked(Endpoint("https://reg.example"), "scope", "GET", "https://reg.example/v2/a")
     with pytest.raises(SampanError, match="not https"):
-        await repository._token(Endpoint("https://reg.example"), {"realm": "http://evil.example/t"})
+        await remote.tokens.answer([("bearer", {"realm": "http://evil.example/t"})], asked, RegistryAuth("me", "x"), "")
     await remote.close()
+
+
+async def test_a_token_is_only_for_whose_credentials_fetched_it(remote: Remote) -> None:
+    async def tokens(request: web.Request) -> web.StreamResponse:
+        right = "Basic " + base64.b64encode(b"me:right").decode()
+        return web.json_response({"token": "T"}, status=200 if request.headers.get("Authorization") == right else 401)
+
+    async with Server(tokens) as realm:
+
+        async def registry(request: web.Request) -> web.StreamResponse:
+            if request.headers.get("Authorization") == "Bearer T":
+                return await serve(request)
+            return web.Response(status=401, headers={"WWW-Authenticate": f'Bearer realm="http://{realm.address}/t"'})
+
+        async with Server(registry) as server:
+            await remote.repository(at(server), RegistryAuth("me", "right")).manifest("1")
+            for auth in (RegistryAuth("me", "wrong"), None):
+                with pytest.raises(Unauthorized):
+                    await remote.repository(at(server), auth).manifest("1")
 
 
 async def test_foreign_layers_are_fetched_without_credentials(remote: Remote) -> None:

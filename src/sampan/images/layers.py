@@ -22,7 +22,6 @@ import errno
 import hashlib
 import os
 import stat
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +30,7 @@ from sampan.errors import InvalidParameter, SampanError
 from sampan.images import tarheaders
 from sampan.images.archive import TarReader
 from sampan.images.compression import Ahead, decompress
+from sampan.images.parents import Parents
 from sampan.images.tarheaders import Entry
 from sampan.linux import openat2, trees
 from sampan.linux.libc import libc
@@ -39,12 +39,10 @@ WHITEOUT = b".wh."
 OPAQUE = b".wh..wh..opq"
 OPAQUE_XATTR = "trusted.overlay.opaque"
 _OVERLAY_XATTRS = "trusted.overlay."
-_PARENTS = 128
 _CHECK_EVERY = 64 << 20
 _RESERVE = 64 << 20
 """Bytes of the disk that no layer may take: a bomb ends here, with the daemon still able to write its state."""
 _CLONE_FS = 0x200
-_NOFOLLOW_DIR = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class BadLayer(InvalidParameter):
@@ -119,7 +117,7 @@ class _Applier:
 
     def __init__(self, target: Path) -> None:
         self._root = openat2.open_root(target)
-        self._parents: OrderedDict[bytes, int] = OrderedDict()
+        self._parents = Parents(self._root, self._replace)
         self._directories: dict[bytes, Entry] = {}
         self._whiteouts: set[bytes] = set()
         self.size = self.entries = 0
@@ -130,7 +128,7 @@ class _Applier:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._forget_parents()
+        self._parents.forget()
         os.close(self._root)
 
     # -- one entry ---------------------------------------------------------------------------------
@@ -153,7 +151,7 @@ class _Applier:
             raise BadLayer(f"failed to apply layer: entry {entry.shown!r}: {error.strerror}") from None
 
     def _make(self, name: bytes, head: bytes, base: bytes, entry: Entry, reader: TarReader) -> None:
-        parent = self._parent(head)
+        parent = self._parents.get(head)
         kind = entry.type
         if kind == tarheaders.FILE:
             self._file(name, parent, base, entry, reader)
@@ -299,7 +297,7 @@ class _Applier:
     # -- whiteouts ---------------------------------------------------------------------------------
     def _whiteout(self, name: bytes, head: bytes, base: bytes, entry: Entry) -> None:
         if base == OPAQUE:
-            parent = self._parent(head)
+            parent = self._parents.get(head)
             os.setxattr(f"/proc/self/fd/{parent}", OPAQUE_XATTR, b"y")
             return
         if base.startswith(b".wh..wh."):
@@ -307,7 +305,7 @@ class _Applier:
         hidden = base[len(WHITEOUT) :]
         if hidden in (b"", b".", b".."):
             raise BadLayer(f"invalid layer: whiteout {entry.shown!r} names no file")
-        parent = self._parent(head)
+        parent = self._parents.get(head)
         try:
             os.mknod(hidden, stat.S_IFCHR, 0, dir_fd=parent)
         except FileExistsError:
@@ -316,42 +314,6 @@ class _Applier:
                 os.setxattr(_by_name(parent, hidden), OPAQUE_XATTR, b"y", follow_symlinks=False)
             return
         self._whiteouts.add(head + b"/" + hidden if head else hidden)
-
-    # -- names -------------------------------------------------------------------------------------
-    def _parent(self, head: bytes) -> int:
-        if not head:
-            return self._root
-        descriptor = self._parents.get(head)
-        if descriptor is not None:
-            return descriptor
-        try:
-            descriptor = openat2.open_in_root(self._root, head, os.O_PATH | os.O_DIRECTORY)
-        except (FileNotFoundError, NotADirectoryError):
-            descriptor = self._make_parents(head)
-        self._parents[head] = descriptor
-        if len(self._parents) > _PARENTS:
-            os.close(self._parents.popitem(last=False)[1])
-        return descriptor
-
-    def _make_parents(self, head: bytes) -> int:
-        """Directories that no entry announced; a file in the way is replaced, as by any later entry."""
-        above, _, base = head.rpartition(b"/")
-        parent = os.dup(self._parent(above))
-        try:
-            try:
-                found = os.stat(base, dir_fd=parent, follow_symlinks=False).st_mode
-            except FileNotFoundError:
-                found = 0
-            if stat.S_ISLNK(found):  # dangling: its target is made, inside
-                return openat2.mkdirs_in_root(self._root, head)
-            if found and not stat.S_ISDIR(found):
-                self._replace(head, parent, base)
-                found = 0
-            if not found:
-                os.mkdir(base, 0o755, dir_fd=parent)
-            return os.open(base, _NOFOLLOW_DIR, dir_fd=parent)
-        finally:
-            os.close(parent)
 
     def _fresh(self, name: bytes, parent: int, base: bytes, make: object) -> None:
         """Runs `make`, which creates `base`; when something is there already, that goes first."""
@@ -371,7 +333,7 @@ class _Applier:
                 self.size -= found.st_size if stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode) else 0
             os.unlink(base, dir_fd=parent)
             if stat.S_ISLNK(found.st_mode):
-                self._forget_parents(keep=parent)  # cached directories may have been reached through it
+                self._parents.forget(keep=parent)  # cached directories may have been reached through it
             return
         self.size -= trees.size_at(parent, base)
         trees.remove_at(parent, base)
@@ -379,17 +341,7 @@ class _Applier:
         for gone in [path for path in self._directories if path == name or path.startswith(prefix)]:
             del self._directories[gone]
         self._whiteouts = {path for path in self._whiteouts if not path.startswith(prefix)}
-        self._forget_parents(keep=parent)
-
-    def _forget_parents(self, keep: int = -1) -> None:
-        """Closes the cached directories, except the one in use."""
-        kept: OrderedDict[bytes, int] = OrderedDict()
-        for path, descriptor in self._parents.items():
-            if descriptor == keep:
-                kept[path] = descriptor
-            else:
-                os.close(descriptor)
-        self._parents = kept
+        self._parents.forget(keep=parent)
 
     # -- the end -----------------------------------------------------------------------------------
     def finish(self) -> None:

@@ -96,7 +96,10 @@ class Puller:
             data = await repository.small_blob(manifest.config, manifests.CONFIG_LIMIT)
         config = manifests.decode_config(data, f"config {id}")
         if config.os and config.os != "linux":
-            raise InvalidParameter(f'image operating system "{config.os}" cannot be used on this platform')
+            raise InvalidParameter(
+                f'image operating system "{config.os}" cannot be used on this platform: '
+                "operating system is not supported"
+            )
         if len(config.rootfs.diff_ids) != len(layers):
             raise InvalidParameter(
                 f"{name}: {len(layers)} layers do not fit the {len(config.rootfs.diff_ids)} diffIDs of config {id}"

@@ -11,36 +11,32 @@ Source: OCI distribution-spec 1.1; distribution "Token Authentication", "OAuth2 
 from __future__ import annotations
 
 import asyncio
-import random
-import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode, urljoin
+from urllib.parse import urljoin
 
 import msgspec
 
-from sampan.errors import NotFound, SampanError, Unauthorized
+from sampan.errors import NotFound, SampanError
 from sampan.images import manifests
 from sampan.images.content import DigestMismatch
 from sampan.images.digests import digest as digest_of
 from sampan.images.manifests import Descriptor
 from sampan.images.references import Reference
-from sampan.images.remote import failures
+from sampan.images.remote import failures, wire
 from sampan.images.remote.auth import RegistryAuth, challenges
 from sampan.images.remote.failures import RegistryError
 from sampan.images.remote.hosts import Endpoint, Hosts
+from sampan.images.remote.tokens import Asked, Tokens
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse, ClientSession
 
 _TRIES = 6
-_PAUSE = 0.5
-_PAUSE_LIMIT = 30.0
 _REDIRECTS = 10
-_ERROR_LIMIT = 64 << 10
 _READ = 1 << 20
 
 
@@ -53,12 +49,6 @@ class RemoteManifest:
     media_type: str
 
 
-class _Token(msgspec.Struct):
-    token: str = ""
-    access_token: str = ""
-    expires_in: int = 60
-
-
 class Remote:
     """The daemon's registry client. `session` is opened on the first request."""
 
@@ -66,8 +56,7 @@ class Remote:
         self.hosts = hosts
         self._user_agent = user_agent
         self._session: ClientSession | None = None
-        self.tokens: dict[tuple[str, str, str, str], tuple[str, float]] = {}
-        """(realm, service, scope, user) → (token, monotonic time it ends)."""
+        self.tokens = Tokens(self.session, hosts)
         self.working: dict[str, Endpoint] = {}
         """The endpoint of each domain that answered last: where plain http had to do, https is not tried each time."""
 
@@ -114,7 +103,7 @@ class Repository:
         """By tag or digest. Raises `NotFound` and others as `docker pull` words them."""
         try:
             async with self._get(f"manifests/{version}", headers=_ACCEPT) as response:
-                data = await _read(response, manifests.LIMIT, f"manifest for {self._reference.familiar}")
+                data = await wire.read(response, manifests.LIMIT, f"manifest for {self._reference.familiar}")
                 media_type = response.headers.get("Content-Type", "")
         except RegistryError as error:
             raise failures.on_pull(error, self._reference) from None
@@ -139,7 +128,7 @@ class Repository:
             raise SampanError(f"blob {descriptor.digest} is too large: {descriptor.size} bytes, the limit is {limit}")
         try:
             async with self._get(f"blobs/{descriptor.digest}") as response:
-                data = await _read(response, limit, f"blob {descriptor.digest}")
+                data = await wire.read(response, limit, f"blob {descriptor.digest}")
         except RegistryError as error:
             raise failures.on_pull(error, self._reference) from None
         if digest_of(data) != descriptor.digest:
@@ -168,14 +157,14 @@ class Repository:
                 raise ConnectionResetError(f"only {position} of {descriptor.size} bytes")
             except RegistryError as error:
                 raise failures.on_pull(error, self._reference) from None
-            except _lost() as error:
+            except wire.lost() as error:
                 tries = 1 if position > before else tries + 1
                 if tries >= _TRIES:
                     raise SampanError(
                         f"download of blob {descriptor.digest} from {self._reference.domain} broke off after "
                         f"{position} of {descriptor.size} bytes: {str(error) or 'unexpected EOF'}"
                     ) from None
-                await _pause(tries)
+                await wire.pause(tries)
 
     @asynccontextmanager
     async def _blob_response(self, descriptor: Descriptor, position: int) -> AsyncIterator[tuple[ClientResponse, int]]:
@@ -220,7 +209,7 @@ class Repository:
         for _ in range(1000):
             try:
                 async with self._get(path) as response:
-                    page = msgspec.json.decode(await _read(response, 8 << 20, "tags list"), type=_Tags)
+                    page = msgspec.json.decode(await wire.read(response, 8 << 20, "tags list"), type=_Tags)
                     link = response.headers.get("Link", "")
             except RegistryError as error:
                 raise failures.on_pull(error, self._reference) from None
@@ -277,16 +266,16 @@ class Repository:
             last = tries >= _TRIES or not retry
             try:
                 response = await self._authorized(endpoint, method, url, headers)
-            except _lost() as error:
+            except wire.lost() as error:
                 refused = failures.on_connection(error, f"{endpoint.base}/v2/")
-                if last or not _worth_retrying(error):
+                if last or not wire.worth_retrying(error):
                     raise refused from None
-                await _pause(tries)
+                await wire.pause(tries)
                 continue
             if response.status < 400:
                 return response
             refusal = failures.from_response(
-                response.status, await _error_body(response), response.headers.getall("WWW-Authenticate", [])
+                response.status, await wire.error_body(response), response.headers.getall("WWW-Authenticate", [])
             )
             if last or not await self._wait(response, tries):
                 raise refusal
@@ -296,12 +285,12 @@ class Repository:
         """Pauses where trying again makes sense; False where it does not."""
         if response.status == HTTPStatus.TOO_MANY_REQUESTS:
             after = response.headers.get("Retry-After", "")
-            if tries > 2 or (after.isdigit() and int(after) > _PAUSE_LIMIT):
+            if tries > 2 or (after.isdigit() and int(after) > wire.PAUSE_LIMIT):
                 return False
-            await (asyncio.sleep(int(after)) if after.isdigit() else _pause(tries))
+            await (asyncio.sleep(int(after)) if after.isdigit() else wire.pause(tries))
             return True
         if response.status in (500, 502, 503, 504):
-            await _pause(tries)
+            await wire.pause(tries)
             return tries < 4
         return False
 
@@ -316,7 +305,8 @@ class Repository:
         if response.status != HTTPStatus.UNAUTHORIZED:
             return response
         offered = challenges(response.headers.getall("WWW-Authenticate", []))
-        fresh = await self._answer(endpoint, offered, method, url)
+        asked = Asked(endpoint, f"repository:{self._reference.path}:{self._actions}", method, url)
+        fresh = await self._remote.tokens.answer(offered, asked, self._auth, used)
         if not fresh or fresh == used:
             return response
         response.close()
@@ -328,13 +318,13 @@ class Repository:
     ) -> ClientResponse:
         """Follows redirects by hand: aiohttp would repeat the Authorization on the same host's other port."""
         session = self._remote.session()
-        origin = _origin(url)
+        origin = wire.origin(url)
         for _ in range(_REDIRECTS):
             sent = dict(headers)
-            if authorization and _origin(url) == origin:
+            if authorization and wire.origin(url) == origin:
                 sent["Authorization"] = authorization
             context: Any = self._remote.hosts.context(endpoint) if url.startswith("https:") else True
-            if _origin(url) != origin:
+            if wire.origin(url) != origin:
                 context = True
             response = await session.request(method, url, headers=sent, allow_redirects=False, ssl=context)
             target = response.headers.get("Location", "")
@@ -346,129 +336,9 @@ class Repository:
                 raise SampanError(f"{endpoint.host} redirects to {url.partition('?')[0]}, which is refused")
         raise SampanError(f"{endpoint.host}: stopped after {_REDIRECTS} redirects")
 
-    # -- tokens ------------------------------------------------------------------------------------
-    async def _answer(
-        self, endpoint: Endpoint, offered: list[tuple[str, dict[str, str]]], method: str, url: str
-    ) -> str:
-        """The Authorization that a challenge wants; "" when there is nothing to answer with."""
-        for scheme, parameters in offered:
-            if scheme == "bearer" and parameters.get("realm"):
-                return f"Bearer {await self._token(endpoint, parameters)}"
-        if any(scheme == "basic" for scheme, _ in offered):
-            if self._auth is None or not self._auth.basic:
-                raise Unauthorized(f'{method.capitalize()} "{url}": no basic auth credentials')
-            return self._auth.basic
-        return ""
-
-    async def _token(self, endpoint: Endpoint, parameters: Mapping[str, str]) -> str:
-        realm, service = parameters["realm"], parameters.get("service", "")
-        if not realm.startswith("https://") and not (realm.startswith("http://") and endpoint.insecure):
-            raise SampanError(f"{endpoint.host} asks to send credentials to {realm[:200]}, which is not https")
-        scope = parameters.get("scope") or f"repository:{self._reference.path}:{self._actions}"
-        user = self._auth.username or self._auth.identity_token if self._auth is not None else ""
-        key = (realm, service, scope, user)
-        known = self._remote.tokens.get(key)
-        current = self._authorization.get(endpoint.base, "")
-        if known is not None and known[1] > time.monotonic() and current != f"Bearer {known[0]}":
-            return known[0]
-        token = await self._fetch_token(endpoint, realm, service, scope)
-        value = token.token or token.access_token
-        if not value:
-            raise Unauthorized(f"authorization server {realm} did not include a token in the response")
-        # The minimum life that clients may assume is 60 s; renewed a little early.
-        self._remote.tokens[key] = (value, time.monotonic() + max(token.expires_in, 60) * 0.9)
-        return value
-
-    async def _fetch_token(self, endpoint: Endpoint, realm: str, service: str, scope: str) -> _Token:
-        session = self._remote.session()
-        auth = self._auth
-        context: Any = self._remote.hosts.context(endpoint) if realm.startswith("https:") else True
-        if _origin(realm) != _origin(endpoint.base + "/") and not endpoint.insecure:
-            context = True
-        if auth is not None and auth.identity_token:
-            form = {
-                "grant_type": "refresh_token",
-                "refresh_token": auth.identity_token,
-                "service": service,
-                "scope": scope,
-                "client_id": "sampan",
-            }
-            request = session.post(realm, data=form, ssl=context, allow_redirects=False)
-        else:
-            query = {"service": service, "scope": scope}
-            headers = {}
-            if auth is not None and auth.basic:
-                query["account"] = auth.username
-                headers["Authorization"] = auth.basic
-            separator = "&" if "?" in realm else "?"
-            target = realm + separator + urlencode({key: value for key, value in query.items() if value})
-            request = session.get(target, headers=headers, ssl=context, allow_redirects=False)
-        try:
-            async with request as response:
-                body = await _read(response, 1 << 20, "token")
-                if response.status >= 300:
-                    error = failures.from_response(response.status, body, [])
-                    if response.status in (401, 403):
-                        raise Unauthorized(
-                            f'Head "{endpoint.base}/v2/": unauthorized: incorrect username or password'
-                            if auth is not None
-                            else f"{realm}: {error.message}"
-                        )
-                    raise error
-                return msgspec.json.decode(body, type=_Token)
-        except msgspec.DecodeError:
-            raise SampanError(f"authorization server {realm} did not answer with a token") from None
-        except _lost() as error:
-            raise failures.on_connection(error, realm) from None
-
 
 class _Tags(msgspec.Struct):
     tags: list[str] | None = None
 
 
 _ACCEPT = {"Accept": ", ".join(manifests.ACCEPT)}
-
-
-def _origin(url: str) -> str:
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.partition('/')[0].lower()}"
-
-
-def _lost() -> tuple[type[BaseException], ...]:
-    """What a broken or impossible connection raises."""
-    import aiohttp
-
-    return (aiohttp.ClientError, ConnectionError, TimeoutError)
-
-
-def _worth_retrying(error: BaseException) -> bool:
-    """Resets and timeouts pass; refused connections, unknown names and bad certificates do not."""
-    import aiohttp
-
-    return not isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientSSLError | aiohttp.InvalidURL)
-
-
-async def _pause(tries: int) -> None:
-    """Exponential, with jitter so that many clients do not come back at once."""
-    await asyncio.sleep(min(_PAUSE_LIMIT, _PAUSE * 2 ** (tries - 1)) * (0.75 + random.random() / 2))
-
-
-async def _read(response: ClientResponse, limit: int, what: str) -> bytes:
-    """A whole body of at most `limit` bytes."""
-    data = bytearray()
-    async for chunk in response.content.iter_any():
-        data += chunk
-        if len(data) > limit:
-            raise SampanError(f"{what} is too large: the limit is {limit} bytes")
-    return bytes(data)
-
-
-async def _error_body(response: ClientResponse) -> bytes:
-    try:
-        return await _read(response, _ERROR_LIMIT, "error")
-    except SampanError:
-        return b""
-    except _lost():
-        return b""
-    finally:
-        response.close()
