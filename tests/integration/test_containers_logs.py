@@ -1,0 +1,80 @@
+"""Logs of real containers: followed, rotated, with and without a driver that keeps them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from sampan.containers import LogOptions
+from sampan.containers.model import LogConfig
+from sampan.errors import NotSupported, SampanError
+from support.inprocess import InProcess
+
+pytestmark = [
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
+    pytest.mark.asyncio(loop_scope="module"),
+]
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def engine() -> AsyncIterator[InProcess]:
+    process = await InProcess("clogs").open()
+    try:
+        await process.load_busybox()
+        yield process
+    finally:
+        await process.close()
+
+
+async def test_follow_gives_everything_and_ends_with_the_container(engine: InProcess) -> None:
+    container = await engine.start("sh", "-c", "for i in 1 2 3; do echo $i; sleep 0.1; done; printf end")
+    assert await asyncio.wait_for(engine.logs(container.id, follow=True), 10) == b"1\n2\n3\nend"
+
+
+async def test_a_line_longer_than_any_buffer_comes_back_whole(engine: InProcess) -> None:
+    await engine.run("sh", "-c", "head -c 100000 /dev/zero | tr '\\0' x; echo; echo next", name="long")
+    assert await engine.logs("long") == b"x" * 100000 + b"\nnext\n"
+    assert await engine.logs("long", tail=1) == b"next\n"
+    stamped = await engine.logs("long", timestamps=True)
+    assert stamped.count(b"Z ") == 2
+
+
+async def test_what_is_asked_for_while_it_prints_is_whole_lines(engine: InProcess) -> None:
+    container = await engine.start("sh", "-c", "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); echo $i; done")
+    seen = await asyncio.wait_for(engine.logs(container.id, follow=True), 20)
+    assert seen == b"".join(b"%d\n" % number for number in range(1, 20001))
+
+
+async def test_logs_rotate_and_the_follower_misses_nothing(engine: InProcess) -> None:
+    script = "i=0; while [ $i -lt 60 ]; do i=$((i+1)); echo $i $(head -c 900 /dev/zero | tr '\\0' x); sleep 0.05; done"
+    rule = LogConfig(type="json-file", config={"max-size": "10k", "max-file": "3"})
+    container = await engine.start("sh", "-c", script, log_config=rule)
+    seen = await asyncio.wait_for(engine.logs(container.id, follow=True), 30)
+    assert [int(line.split()[0]) for line in seen.splitlines()] == list(range(1, 61))
+    log = Path(container.log_path)
+    assert log.with_name("container.log.1").exists() and log.with_name("container.log.2").exists()
+    assert not log.with_name("container.log.3").exists()
+    kept = await engine.logs(container.id)
+    assert seen.endswith(kept) and 10_000 < len(kept) < len(seen)
+
+
+async def test_driver_none_keeps_nothing_and_says_so(engine: InProcess) -> None:
+    code, out, _ = await engine.run("echo", "hi", name="silent", log_config=LogConfig(type="none"))
+    assert (code, out) == (0, b"hi\n")
+    with pytest.raises(SampanError, match="configured logging driver does not support reading"):
+        await engine.logs("silent")
+    with pytest.raises(NotSupported, match="the log driver syslog is not supported"):
+        await engine.create("true", log_config=LogConfig(type="syslog"))
+
+
+async def test_details_are_the_labels_and_variables_that_were_named(engine: InProcess) -> None:
+    rule = LogConfig(type="json-file", config={"labels": "tier", "env": "STAGE"})
+    await engine.run("echo", "hi", name="detailed", log_config=rule, labels={"tier": "web"}, env=["STAGE=a"])
+    options = LogOptions(stdout=True, details=True)
+    lines = [line.data async for batch in engine.engine.containers.logs("detailed", options) for line in batch]
+    assert b"".join(lines) == b"STAGE=a,tier=web hi\n"
