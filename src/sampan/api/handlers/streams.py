@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from http import HTTPStatus
 
 from aiohttp import web
@@ -136,29 +135,20 @@ async def logs(call: Call) -> web.StreamResponse:
     response = await call.streaming(_media_type(call, container.config.tty))
     batch = first if first is not None or not options.follow else await anext(iterator, None)
     while batch is not None:
-        parts: list[bytes] = []
-        for line in batch:
-            if framed:
-                parts += _framed(line.stream, line.data)
-            else:
-                parts.append(line.data)
-        if parts:
-            await response.write(b"".join(parts))
+        body = b"".join([_framed(one.stream, one.data) if framed else one.data for one in batch])
+        if body:
+            await response.write(body)
         batch = await anext(iterator, None)
     await response.write_eof()
     return response
 
 
-def _framed(stream: int, data: bytes) -> Iterator[bytes]:
+def _framed(stream: int, data: bytes) -> bytes:
     """One frame a line: docker-py hands out what is in a frame, and its users expect lines."""
-    lines = data.split(b"\n")
-    for line in lines[:-1]:
-        yield FRAME.pack(stream, len(line) + 1)
-        yield line
-        yield b"\n"
-    if lines[-1]:
-        yield FRAME.pack(stream, len(lines[-1]))
-        yield lines[-1]
+    *lines, rest = data.split(b"\n")
+    head = FRAME.pack
+    framed = b"".join([b"%b%b\n" % (head(stream, len(line) + 1), line) for line in lines])
+    return framed + head(stream, len(rest)) + rest if rest else framed
 
 
 # -- exec --------------------------------------------------------------------------------------------
