@@ -36,6 +36,7 @@ from sampan.containers.model import (
     Status,
 )
 from sampan.containers.mounting import Mounting, users_of_volume
+from sampan.containers.oneshot import OneShots
 from sampan.containers.reconcile import Reconcile
 from sampan.containers.removing import Removing
 from sampan.containers.roster import Record
@@ -108,6 +109,7 @@ class Containers:
         self._files = Files(context)
         self._volume_archives = VolumeArchives(volumes)
         self._watching = Watching(context)
+        self.one_shots = OneShots(context)
         self._rotating = Rotating(context)
         self._starting.started = self._run_started
         self._ending.ended = self._run_ended

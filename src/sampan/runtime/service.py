@@ -21,7 +21,7 @@ import msgspec
 
 from sampan.errors import Conflict, SampanError
 from sampan.linux import pidfd
-from sampan.runtime import attachment, cgroups, conmon, exits, failures, seccomp_bpf, terminal
+from sampan.runtime import attachment, cgroups, conmon, exits, failures, foreground, seccomp_bpf, terminal
 from sampan.runtime.attachment import Attachment
 from sampan.runtime.binaries import OCIRuntime, Runtimes, find
 from sampan.runtime.bundle import Bundle
@@ -108,6 +108,13 @@ class Runtime:
         )
         self._holding.hold(held)
         return Created(pid, held.conmon_pid, chosen.name)
+
+    async def run(
+        self, bundle: Bundle, spec: Mapping[str, Any], output: foreground.Output, runtime: str = ""
+    ) -> int:
+        """Runs a container to its end in one go, without conmon: it does not outlive the daemon. See `foreground`."""
+        chosen = self.runtimes.for_spec(runtime, spec)
+        return await foreground.run(bundle, await _with_filter(spec, chosen), chosen, self._invocation, output)
 
     async def attach(self, bundle: Bundle, *, tty: bool, stdin: bool = True) -> Attachment:
         """Connects to a container's streams. `stdin` False only listens. Raises `Conflict` when its conmon is gone."""
