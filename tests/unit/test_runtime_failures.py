@@ -38,6 +38,18 @@ RUNC = "runc create failed: unable to start container process: "
             127,
             400,
         ),
+        (
+            "the path `/etc/passwd` exists but it is not executable: Operation not permitted",
+            'exec: "/etc/passwd": permission denied',
+            126,
+            400,
+        ),
+        (
+            "the path `/etc` is not a regular file: Operation not permitted",
+            'exec: "/etc": is a directory: unknown: permission denied',
+            126,
+            400,
+        ),
         ("open executable `/etc/passwd`: Permission denied", 'exec: "/etc/passwd": permission denied', 126, 400),
         (RUNC + 'exec: "/etc": is a directory', 'exec: "/etc": is a directory: unknown: permission denied', 126, 400),
         (

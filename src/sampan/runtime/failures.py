@@ -83,6 +83,14 @@ _CRUN: tuple[tuple[re.Pattern[str], str], ...] = (
         re.compile(r"(?:cannot )?open executable(?: `(?P<name>.*)`)?: Operation not permitted"),
         'exec: "{command}": is a directory',
     ),
+    (  # crun 1.15 and later
+        re.compile(r"the path `(?P<name>.*)` exists but it is not executable.*"),
+        'exec: "{command}": permission denied',
+    ),
+    (
+        re.compile(r"the path `(?P<name>.*)` is not a regular file.*"),
+        'exec: "{command}": is a directory',
+    ),
     (
         re.compile(r"(?:cannot )?chdir to `(?P<dir>.*?)`: (?P<why>.*)"),
         r'chdir to cwd ("\g<dir>") set in config.json failed: \g<why>',
