@@ -36,6 +36,7 @@ _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING
 _NAMES = {logging.DEBUG: "debug", logging.INFO: "info", logging.WARNING: "warning", logging.ERROR: "error"}
 _M_ARENA_MAX, _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -8, -1, -3
 """mallopt(3)."""
+_OPEN_FILES = 65536
 _TRIM_AFTER = 20.0
 """Seconds between returns of freed memory to the kernel, when there was work."""
 
@@ -62,6 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("sampand needs to be started with root privileges", file=sys.stderr)
         return 1
     _log_to_stderr(settings)
+    _allow_many_files()
     _tune_memory()
     _raise_descriptor_limit()
     try:
@@ -222,6 +224,17 @@ def _notify(state: str) -> None:
             made.send(state.encode())
         except OSError as error:
             log.warning("systemd could not be told %s: %s", state, error)
+
+
+def _allow_many_files() -> None:
+    """Each attached client and each container costs descriptors; a login shell's 1024 are few. Containers that set no
+    `--ulimit nofile` inherit the limit, as Docker's do."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 # -- memory ------------------------------------------------------------------------------------------
