@@ -610,6 +610,21 @@ async def test_a_layer_that_does_not_fit_its_config_is_refused(room: Room) -> No
         assert not room.snapshots.layers()
 
 
+async def test_a_pull_that_fills_the_disk_says_so_and_frees_it_again(tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    mounts.mount("tmpfs", small, {"size": "70m"})
+    try:
+        room = Room(small)
+        async with Registry(noisy("one", 40 << 20)) as registry:
+            with pytest.raises(SampanError, match="no space left on device"):
+                await room.images.pull(registry.name, None, None, lambda _: None)
+        assert not room.rubbish() and not room.snapshots.layers() and room.images.list() == []
+        await room.close()
+    finally:
+        mounts.unmount(small)
+
+
 async def test_a_killed_pull_is_cleaned_up_at_the_next_start(tmp_path: Path) -> None:
     async with Registry(noisy("one")) as registry:
         registry.gate = asyncio.Event()

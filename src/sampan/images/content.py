@@ -40,6 +40,13 @@ class DigestMismatch(SampanError):
         super().__init__(f"unexpected content of blob {expected}: got {found} after {size} bytes")
 
 
+class DiskFull(SampanError):
+    """No space, or no quota, left where the data root is."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(f"no space left on device: {detail}")
+
+
 class IngestBusy(Exception):
     """Another writer has this blob in hand."""
 
@@ -256,6 +263,6 @@ def _write(descriptor: int, data: bytes, offset: int = 0) -> None:
             written = os.pwrite(descriptor, view, offset)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise SampanError("no space left on device: the image does not fit on the data root's disk") from error
+                raise DiskFull("the image does not fit on the data root's disk") from error
             raise
         view, offset = view[written:], offset + written

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from sampan.errors import SampanError
 from sampan.images import layers
-from sampan.images.content import DigestMismatch, Ingest
+from sampan.images.content import DigestMismatch, DiskFull, Ingest
 from sampan.images.holdings import Holdings, check_diff_id
 from sampan.images.manifests import Descriptor
 from sampan.images.pipe import Pipe, finished
@@ -244,6 +244,9 @@ def _consume(holdings: Holdings, pipe: Pipe, ingest: Ingest, wanted: Wanted, pro
             try:
                 applied = layers.apply(stored, new.diff)
                 check_diff_id(wanted.descriptor.digest, wanted.diff_id, applied.diff_id)
+            except DiskFull:
+                ingest.discard()  # a partial to resume would keep the disk full
+                raise
             except SampanError:
                 # Damaged in transit or damaged at its source? The digest tells, so read on to its end.
                 for _ in stored:

@@ -26,10 +26,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sampan.errors import InvalidParameter, SampanError
+from sampan.errors import InvalidParameter
 from sampan.images import tarheaders
 from sampan.images.archive import TarReader
 from sampan.images.compression import Ahead, decompress
+from sampan.images.content import DiskFull
 from sampan.images.parents import Parents
 from sampan.images.tarheaders import Entry
 from sampan.linux import openat2, trees
@@ -71,7 +72,7 @@ def apply(chunks: Iterable[bytes], target: Path) -> Applied:
     """Applies a layer, compressed or not, to an empty directory. Blocks; run it in a thread that `own_umask` was
     called in.
 
-    Raises `BadArchive`, `BadLayer`, `InvalidParameter` (damaged compression), `SampanError` (disk full). What was
+    Raises `BadArchive`, `BadLayer`, `InvalidParameter` (damaged compression), `DiskFull`. What was
     written stays: the caller owns `target` and drops it.
     """
     digest = hashlib.sha256()
@@ -145,9 +146,7 @@ class _Applier:
                 self._make(name, head, base, entry, reader)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise SampanError(
-                    f"no space left on device: the layer does not fit (at entry {entry.shown!r})"
-                ) from None
+                raise DiskFull(f"the layer does not fit (at entry {entry.shown!r})") from None
             raise BadLayer(f"failed to apply layer: entry {entry.shown!r}: {error.strerror}") from None
 
     def _make(self, name: bytes, head: bytes, base: bytes, entry: Entry, reader: TarReader) -> None:
@@ -378,7 +377,7 @@ class _Applier:
         found = os.fstatvfs(self._root)
         free = found.f_bavail * found.f_frsize
         if free < coming + _RESERVE:
-            raise SampanError(f"no space left on device: the layer needs more than the {free >> 20} MiB that are free")
+            raise DiskFull(f"the layer needs more than the {free >> 20} MiB that are free")
         self._unchecked = 0
 
 
