@@ -49,13 +49,14 @@ class Change:
     path: str
 
 
-def changes(upper: Path, lowers: Sequence[Path]) -> list[Change]:
+def changes(upper: Path, lowers: Sequence[Path], whole: bool = False) -> list[Change]:
     """All changes in tree order, parents first. `lowers` is topmost first. A parent of a change is itself MODIFIED.
+    `whole`: `upper` is a complete tree, where what is missing is deleted.
 
     Every kept entry keeps its parent, which is decided last: no recursion, however deep a container nests directories.
     """
     rows: list[_Row] = []
-    root = _Directory(os.fspath(upper), "", [os.fspath(lower) for lower in lowers], -1)
+    root = _Directory(os.fspath(upper), "", [os.fspath(lower) for lower in lowers], -1, whole, whole)
     waiting = list(reversed(_entries(root)))
     while waiting:
         directory, name, present = waiting.pop()
@@ -87,6 +88,7 @@ class _Directory:
     lowers: list[str]
     row: int
     opaque: bool = False
+    whole: bool = False
 
 
 def _entries(directory: _Directory) -> list[tuple[_Directory, str, bool]]:
@@ -169,7 +171,8 @@ def _compare(directory: _Directory, name: str, present: bool, rows: list[_Row]) 
     kept = path not in _STUBS if below is None else _differs(now, below)
     rows.append(_Row(kind, path, kept, directory.row))
     was_directory = below is not None and stat.S_ISDIR(below.st_mode)
-    return _Directory(full, path, stacked if was_directory else [], len(rows) - 1, was_directory and _is_opaque(full))
+    opaque = was_directory and (directory.whole or _is_opaque(full))
+    return _Directory(full, path, stacked if was_directory else [], len(rows) - 1, opaque, directory.whole)
 
 
 def _is_stub(path: str, now: os.stat_result) -> bool:

@@ -53,12 +53,19 @@ class Lease:
 class Holdings:
     """See the module. `workers` are the threads that unpack: each has its own umask."""
 
-    def __init__(self, data_root: Path, database: Database, snapshots: Snapshots) -> None:
+    def __init__(
+        self,
+        data_root: Path,
+        database: Database,
+        snapshots: Snapshots,
+        keepers: Iterable[Callable[[], Iterable[str]]] = (),
+    ) -> None:
         self.content = ContentStore(data_root)
         self.snapshots = snapshots
         self.catalog = Catalog(database, self.content)
-        self.keepers: list[Callable[[], Iterable[str]]] = []
-        """Others that store blobs here (the built-in registry): each says which digests it needs."""
+        self.keepers = list(keepers)
+        """Others that store things here (the built-in registry, the build cache): each says which blobs' digests and
+        layers' chainIDs it needs."""
         self.workers = ThreadPoolExecutor(4, "sampan-layer", initializer=layers.own_umask)
         self._held: Counter[str] = Counter()
         self._lock = threading.RLock()
@@ -95,6 +102,8 @@ class Holdings:
         if not chains:
             return [], []
         needed = self.catalog.named_layers() | set(self._held) | self._active_layers()
+        for keeper in self.keepers:
+            needed |= set(keeper())
         removed = [chain for chain in chains if chain not in needed]
         return removed, [self.snapshots.detach_layer(chain) for chain in removed]
 

@@ -9,7 +9,7 @@ import contextlib
 import logging
 import platform as machine
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from sampan import __version__
@@ -57,10 +57,12 @@ class Images:
         snapshots: Snapshots,
         insecure_registries: Sequence[str] = (),
         mirrors: Sequence[str] = (),
+        keepers: Sequence[Callable[[], Iterable[str]]] = (),
     ) -> None:
-        """Opens the room and puts right what a crash left: half-made files go, orphans are collected."""
+        """Opens the room and puts right what a crash left: half-made files go, orphans are collected. `keepers`: see
+        `Holdings`; those whose things must outlive this first collection."""
         self._events = events
-        self.holdings = Holdings(data_root, database, snapshots)
+        self.holdings = Holdings(data_root, database, snapshots, keepers)
         self._catalog = self.holdings.catalog
         self.hosts = Hosts(insecure_registries, mirrors)
         agent = f"sampan/{__version__} os/linux arch/{platforms.host().architecture} kernel/{machine.release()}"
