@@ -12,7 +12,7 @@ import shutil
 import time
 from contextlib import ExitStack
 
-from sampan.containers import log_drivers, merge, mounts, names, networking, oci, resources, validation
+from sampan.containers import linking, log_drivers, merge, mounts, names, networking, oci, resources, validation
 from sampan.containers.context import Context, Intent, name_conflict
 from sampan.containers.host import Host, host
 from sampan.containers.model import Config, Container, HostConfig, MountPoint, NetworkingConfig, RestartPolicy
@@ -47,7 +47,8 @@ class Creating:
         warnings += resources.check(host_config, host())
         oci.check(host_config)
         host_config.log_config = log_drivers.check(host_config.log_config)
-        host_config.runtime = context.runtime.name(host_config.runtime)
+        host_config.runtime = host_config.runtime or context.runtime.name()
+        context.runtime.name(host_config.runtime)
         if host_config.links and host_config.network_mode == "bridge":
             warnings.append(
                 "Links on the default bridge network are deprecated and will be removed in a future release. "
@@ -67,6 +68,7 @@ class Creating:
             container.mounts = mounts.resolve(
                 merged, host_config, lambda ref: context.roster.find(ref).container, str(context.settings.data_root)
             )
+            linking.check(context, container)
             record = Record(container)
             self.under_way[id] = container.image_id
             await context.whole(self._make(record, image))
@@ -111,24 +113,13 @@ class Creating:
             undo.callback(shutil.rmtree, directory, ignore_errors=True)
             if points:
                 undo.callback(context.intents.delete, container.id)
-                self._claim(container, points)
+                claim(context, container, points)
                 undo.callback(context.mounting.abandon, container.id, points)
             undo.callback(context.snapshots.remove, container.id)
             context.snapshots.prepare(container.id, image.chain_id if image else None)
             if image is not None and (unfilled := context.mounting.unfilled(points)):
                 self._populate(container, unfilled, image)
             undo.pop_all()
-
-    def _claim(self, container: Container, points: list[MountPoint]) -> None:
-        """Volumes that exist for this container alone are written down with the intent to make it, in one
-        transaction."""
-        context = self._context
-        if not any(point.anonymous for point in points):
-            context.mounting.claim(container.id, points, container.host_config)
-            return
-        with context.database.transaction():
-            context.mounting.claim(container.id, points, container.host_config)
-            context.intents.put(container.id, Intent([point.name for point in points if point.anonymous]))
 
     def _populate(self, container: Container, points: list[MountPoint], image: Image) -> None:
         """The image's content goes into new volumes, from its root mounted for a moment (read-only: a writable overlay
@@ -149,6 +140,17 @@ class Creating:
         context.mounting.abandon(container.id, points)
         context.intents.delete(container.id)
         shutil.rmtree(context.directory(container.id), ignore_errors=True)
+
+
+def claim(context: Context, container: Container, points: list[MountPoint]) -> None:
+    """Volumes that exist for this container alone are written down with the intent to give them to it, in one
+    transaction. Blocks."""
+    if not any(point.anonymous for point in points):
+        context.mounting.claim(container.id, points, container.host_config)
+        return
+    with context.database.transaction():
+        context.mounting.claim(container.id, points, container.host_config)
+        context.intents.put(container.id, Intent([point.name for point in points if point.anonymous]))
 
 
 def _foreign(image: Image) -> list[str]:

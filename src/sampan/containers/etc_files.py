@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from sampan.containers import networking
+from sampan.containers import linking, networking
 from sampan.containers.context import Context
 from sampan.containers.model import Container
-from sampan.errors import Conflict, InvalidParameter, SampanError
+from sampan.errors import InvalidParameter, SampanError
 from sampan.networks import Sandbox, files
 
 
@@ -79,7 +79,7 @@ def write_hosts(context: Context, container: Container, sandbox: Sandbox, path: 
             container.config.hostname,
             container.config.domainname,
             [_extra(context, word) for word in host.extra_hosts or []],
-            links(context, container),
+            linking.hosts(context, container),
         )
     )
 
@@ -102,19 +102,3 @@ def _host_gateway(context: Context) -> str:
             "unable to derive the IP value for host-gateway: the default bridge is off (--bridge=none)"
         )
     return pools[0].gateway.partition("/")[0]
-
-
-def links(context: Context, container: Container) -> list[tuple[str, str]]:
-    """(address, names) of `--link` on the default bridge. Raises `Conflict` when one does not run."""
-    found = []
-    for word in container.host_config.links or []:
-        ref, _, alias = word.partition(":")
-        alias = alias or ref.removeprefix("/")
-        other = context.roster.find(ref).container
-        if not other.state.running:
-            raise Conflict(f"Cannot link to a non running container: /{other.name} AS /{container.name}/{alias}")
-        bridge = other.networking.get("bridge")
-        if bridge is not None and bridge.ip_address:
-            names = dict.fromkeys((alias, other.config.hostname, other.name))
-            found.append((bridge.ip_address, " ".join(names)))
-    return found

@@ -61,6 +61,8 @@ class Prepared:
     shm: Path | None = None
     """`runtime.shm.mount`'s, for IPC mode shareable."""
     rootfs_propagation: str = ""
+    linked: Sequence[str] = ()
+    """Variables that `--link` gives; the container's own come after them."""
     peer: Callable[[str], Peer] = _no_peer
     """Looks up the container of `container:ID`; raises when it does not run."""
 
@@ -79,7 +81,7 @@ def container_spec(container: Container, prepared: Prepared) -> dict[str, Any]:
         SpecInput(
             process=Process(
                 args=[container.path, *container.args],
-                env=environment(config, tty=config.tty),
+                env=environment(config, tty=config.tty, linked=prepared.linked),
                 cwd=working_directory,
                 user=user,
                 capabilities=caps,
@@ -150,12 +152,12 @@ def check(host: HostConfig) -> None:
 # -- process ---------------------------------------------------------------------------------------
 
 
-def environment(config: Config, *, tty: bool, extra: Sequence[str] = ()) -> list[str]:
+def environment(config: Config, *, tty: bool, extra: Sequence[str] = (), linked: Sequence[str] = ()) -> list[str]:
     """PATH, HOSTNAME and (with a TTY) TERM, then the user's: `NAME=value` sets in place, a bare `NAME` unsets."""
     found = {"PATH": DEFAULT_PATH, "HOSTNAME": config.hostname or os.uname().nodename}
     if tty:
         found["TERM"] = "xterm"
-    for entry in [*(config.env or ()), *extra]:
+    for entry in [*linked, *(config.env or ()), *extra]:
         name, equals, value = entry.partition("=")
         if equals:
             found[name] = value

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sampan.containers import log_drivers, log_reading, names, signals
+from sampan.containers import linking, log_drivers, log_reading, names, signals
 from sampan.containers.archive import PathStat
 from sampan.containers.attaching import Attaching, AttachOptions
 from sampan.containers.connecting import Connecting
@@ -289,7 +289,8 @@ class Containers:
     async def remove(self, ref: str, force: bool = False, volumes: bool = False, link: bool = False) -> None:
         """`volumes`: its anonymous volumes too."""
         if link:
-            raise InvalidParameter(f"Conflict, cannot remove the default link name of the container {ref}")
+            linking.unlink(self._context, ref)
+            return
         await self._removing.remove(self._roster.find(ref), ref, force, volumes)
 
     async def wait(self, ref: str, condition: str = "not-running") -> tuple[int, str | None]:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from sampan.containers import etc_files, networking, oci, transitions
+from sampan.containers import etc_files, linking, networking, oci, transitions
 from sampan.containers import mounts as mount_points
 from sampan.containers.attaching import Attaching
 from sampan.containers.context import Context
@@ -101,6 +101,7 @@ class Starting:
                     files=etc.mounts(mounts),
                     shm=shared_memory,
                     rootfs_propagation=mount_points.rootfs_propagation(container.mounts),
+                    linked=linking.environment(context, container),
                     peer=lambda ref: self._peer(container, ref),
                 ),
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from http import HTTPStatus
 
 from aiohttp import web
@@ -67,6 +68,8 @@ async def attach(call: Call) -> web.StreamResponse:
     except BaseException:
         await stream.close()
         raise
+    if options.logs:
+        await asyncio.sleep(0.01)  # as below: what comes with the headers is lost to docker-py
     await hijack.carry(
         channel,
         stream,
