@@ -313,6 +313,7 @@ def run(*command: object) -> None:
 async def test_changes_are_what_docker_diff_says_and_a_commit_brings_them_back(room: Room, tmp_path: Path) -> None:
     base = Tar().dir("etc", mtime=5).add("etc/a", b"1").add("etc/b", b"2").dir("old").add("old/x", b"3")
     base.add("bin", b"4").dir("kept").add("kept/f", b"5").dir("swapped").add("swapped/one").add("swapped/two")
+    base.add("swapped/sub/s")
     top = Tar().add("etc/c", b"6").add(".wh.bin").bytes()
     id = await load(room, "base", base.bytes(), top)
     chain = room.images.resolve("base").chain_id
@@ -328,7 +329,7 @@ async def test_changes_are_what_docker_diff_says_and_a_commit_brings_them_back(r
     os.utime(view / "etc/c", (6, 6))
     os.utime(view / "etc/c", (0, 0))  # copied up, but as it was
     run("rm", "-r", view / "old", view / "swapped")
-    (view / "swapped").mkdir()
+    (view / "swapped/sub").mkdir(parents=True)
     (view / "swapped/two").write_bytes(b"")
     os.utime(view / "swapped/two", (0, 0))
     (view / "bin").write_text("back")
@@ -337,7 +338,7 @@ async def test_changes_are_what_docker_diff_says_and_a_commit_brings_them_back(r
     listed = [f"{'CAD'[change.kind]} {change.path}" for change in room.snapshots.changes("box")]
     assert listed == [
         "A /bin", "C /etc", "C /etc/a", "D /etc/b", "C /kept", "C /kept/f", "A /new", "A /new/deep", "A /new/deep/f",
-        "D /old", "C /swapped", "D /swapped/one",
+        "D /old", "C /swapped", "D /swapped/one", "C /swapped/sub", "D /swapped/sub/s", "C /swapped/two",
     ]  # fmt: skip
     made = await room.images.commit(id, "box", RunConfig(cmd=["x"]), reference="made:1", comment="c")
     again = await room.images.commit(id, "box", RunConfig(cmd=["x"]), comment="c")
@@ -348,7 +349,11 @@ async def test_changes_are_what_docker_diff_says_and_a_commit_brings_them_back(r
     assert (
         (other / "etc/a").read_text() == "changed" and not (other / "etc/b").exists() and not (other / "old").exists()
     )
-    assert (other / "bin").read_text() == "back" and [p.name for p in (other / "swapped").iterdir()] == ["two"]
+    assert (other / "bin").read_text() == "back" and sorted(p.name for p in (other / "swapped").iterdir()) == [
+        "sub",
+        "two",
+    ]
+    assert list((other / "swapped/sub").iterdir()) == []
     assert room.images.history("made:1")[1].id == id
     for key, point in (("box", view), ("two", other)):
         room.snapshots.unmount(point)

@@ -165,13 +165,19 @@ def _compare(directory: _Directory, name: str, present: bool, rows: list[_Row]) 
         if below is None:
             kept = not _is_stub(path, now)
         else:
-            kept = _differs(now, below) or _capability(full) != _capability(below_path)
+            # In an opaque directory even an equal file is one of its own: the one below is hidden.
+            hidden = directory.opaque and not directory.whole
+            kept = hidden or _differs(now, below) or _capability(full) != _capability(below_path)
         rows.append(_Row(kind, path, kept, directory.row))
         return None
-    kept = path not in _STUBS if below is None else _differs(now, below)
+    if below is None:
+        kept = path not in _STUBS
+    else:
+        kept = (directory.opaque and not directory.whole) or _differs(now, below)
     rows.append(_Row(kind, path, kept, directory.row))
     was_directory = below is not None and stat.S_ISDIR(below.st_mode)
-    opaque = was_directory and (directory.whole or _is_opaque(full))
+    # What a hidden directory had inside is hidden too, marked or not.
+    opaque = was_directory and (directory.opaque or _is_opaque(full))
     return _Directory(full, path, stacked if was_directory else [], len(rows) - 1, opaque, directory.whole)
 
 
