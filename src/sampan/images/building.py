@@ -5,6 +5,7 @@ and hashed on the way, and the directory is renamed to its chainID. Nothing is u
 """
 
 # An os call costs a third of pathlib's, and these are hot.
+# ruff: noqa: PTH104, PTH108
 
 from __future__ import annotations
 
