@@ -161,19 +161,16 @@ def _compare(directory: _Directory, name: str, present: bool, rows: list[_Row]) 
             rows.append(_Row(DELETED, path, True, directory.row))
         return None
     kind = ADDED if below is None else MODIFIED
+    # In an opaque directory even an equal file is one of its own: the one below is hidden.
+    hidden = directory.opaque and not directory.whole
     if not stat.S_ISDIR(now.st_mode):
         if below is None:
             kept = not _is_stub(path, now)
         else:
-            # In an opaque directory even an equal file is one of its own: the one below is hidden.
-            hidden = directory.opaque and not directory.whole
             kept = hidden or _differs(now, below) or _capability(full) != _capability(below_path)
         rows.append(_Row(kind, path, kept, directory.row))
         return None
-    if below is None:
-        kept = path not in _STUBS
-    else:
-        kept = (directory.opaque and not directory.whole) or _differs(now, below)
+    kept = path not in _STUBS if below is None else hidden or _differs(now, below)
     rows.append(_Row(kind, path, kept, directory.row))
     was_directory = below is not None and stat.S_ISDIR(below.st_mode)
     # What a hidden directory had inside is hidden too, marked or not.
