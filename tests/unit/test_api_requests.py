@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 
@@ -204,3 +205,17 @@ async def test_swarm_needs_a_swarm(api: Served) -> None:
 async def test_names_with_slashes_reach_the_handler(api: Served) -> None:
     status, _, body = await api.ask("GET", "/images/127.0.0.1:5000/a/b/json")
     assert (status, message(body)) == (404, "No such image: 127.0.0.1:5000/a/b:latest")
+
+
+async def test_a_client_that_leaves_mid_request_is_no_error(api: Served, caplog: pytest.LogCaptureFixture) -> None:
+    _, writer = await api.connect()
+    writer.write(
+        b"POST /containers/create HTTP/1.1\r\nHost: d\r\nContent-Type: application/json\r\n"
+        b'Content-Length: 100\r\n\r\n{"Image'
+    )
+    await asyncio.sleep(0.05)
+    writer.close()
+    await asyncio.sleep(0.05)
+    assert (await api.ask("GET", "/_ping"))[0] == 200
+    assert "Traceback" not in caplog.text
+    assert not api.engine.containers.created

@@ -168,6 +168,8 @@ class Connection(RequestHandler):
         """What never reached a handler: a request that is not HTTP, or headers beyond all limits."""
         if isinstance(exc, LineTooLong):
             status, message = 431, "Request Header Fields Too Large"
+        elif isinstance(exc, ConnectionError):
+            log.debug("%s %s: the client has gone", request.method, request.path)
         elif status == 500:
             log.error("Handler for %s %s failed", request.method, request.path, exc_info=exc)
         response = reply({"message": message or ("Bad Request" if status == 400 else str(exc))}, status=status)
