@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import sqlite3
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +23,8 @@ from sampan.runtime import Bundle, Runtime
 from sampan.settings import Settings
 from sampan.store import Database, Documents, EventLog, NameTaken
 from sampan.volumes import Volumes
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -76,14 +80,21 @@ class Context:
         except NameTaken as taken:
             raise name_conflict(container.name, taken.owner) from None
 
+    def save_what_happened(self, record: Record) -> None:
+        """For changes that nobody can refuse any more: a full disk is logged, and memory knows better until the next
+        write, or until reconciling finds out again."""
+        try:
+            self.save(record)
+        except sqlite3.Error as error:
+            log.error("the state of container %s is not saved: %s", record.id, error)
+
     def publish(self, container: Container, action: str, **attributes: str) -> None:
         labels = container.config.labels or {}
-        self.events.publish(
-            "container",
-            action,
-            container.id,
-            {**labels, **attributes, "image": container.image_name, "name": container.name},
-        )
+        attributes = {**labels, **attributes, "image": container.image_name, "name": container.name}
+        try:
+            self.events.publish("container", action, container.id, attributes)
+        except sqlite3.Error as error:  # a full disk: what happened has happened all the same
+            log.error("event %s of container %s is lost: %s", action, container.id, error)
 
     # -- tasks -------------------------------------------------------------------------------------
     async def whole(self, work: Coroutine[Any, Any, T]) -> T:

@@ -93,7 +93,11 @@ class Creating:
     async def _make(self, record: Record, image: Image | None) -> None:
         context, container = self._context, record.container
         points = container.mounts
-        await asyncio.to_thread(self._prepare, container, points, image)
+        try:
+            await asyncio.to_thread(self._prepare, container, points, image)
+        except OSError as error:
+            place = f"{error.filename}: " if error.filename else ""
+            raise SampanError(f"creating container {container.id}: {place}{(error.strerror or '').lower()}") from error
         try:
             with context.database.transaction():
                 context.save(record)

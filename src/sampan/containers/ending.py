@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -35,7 +36,10 @@ class Ending:
         """For as long as the daemon runs: each exit has a task of its own, so that no container waits for another."""
         async for exit in self._context.runtime.exits():
             if exit.exec_id is not None:
-                self.exec_ended(exit)
+                try:
+                    self.exec_ended(exit)
+                except sqlite3.Error as error:
+                    log.error("the exit of exec %s is not saved: %s", exit.exec_id, error)
                 self._context.runtime.acknowledge(exit)
             else:
                 self._context.keep(self._exited(exit))
@@ -81,7 +85,7 @@ class Ending:
             container.restart_count += 1
             record.restart_delay = restarts.next_delay(record.restart_delay, ran)
         networking.clear(container)
-        context.save(record)  # the exit file goes with the bundle
+        context.save_what_happened(record)  # the exit file goes with the bundle
         if exit.oom_killed:
             context.publish(container, "oom")
         context.publish(container, "die", exitCode=str(exit.exit_code), execDuration=str(int(ran)))

@@ -87,7 +87,7 @@ class Reconcile:
         code, at = (exit.exit_code, exit.time) if exit else (EXIT_LOST, time.time_ns())
         transitions.ended(container.state, Status.EXITED, code, at, exit.oom_killed if exit else False)
         networking.clear(container)
-        context.save(record)
+        context.save_what_happened(record)
         ran = max(at - container.state.started_at, 0) // 10**9
         context.publish(container, "die", exitCode=str(code), execDuration=str(ran))
 

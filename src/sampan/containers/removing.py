@@ -54,7 +54,7 @@ class Removing:
             await self._starting.undo(container, bundle, lambda: self._erase(container))
             return
         try:
-            context.save(record)
+            context.save_what_happened(record)
             await self._starting.undo(container, bundle)
             await self.finish(record)
         finally:
@@ -85,7 +85,7 @@ class Removing:
             if container.state.status is not Status.REMOVING:
                 transitions.change(container.state, Status.REMOVING)
             container.remove_volumes = volumes
-            context.save(record)
+            context.save_what_happened(record)
             await self.finish(record)
 
     async def finish(self, record: Record) -> None:
@@ -96,7 +96,7 @@ class Removing:
         except Exception as error:
             transitions.change(container.state, Status.DEAD)
             container.state.error = str(error)
-            context.save(record)
+            context.save_what_happened(record)
             record.wake_removed((container.state.exit_code, f"unable to remove filesystem: {error}"))
             raise SampanError(f"unable to remove filesystem: {error}") from error
         self._forget(record)

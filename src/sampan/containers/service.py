@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sampan.containers import linking, log_drivers, log_reading, names, signals
+from sampan.containers import linking, log_drivers, log_reading, renaming, signals
 from sampan.containers.archive import PathStat
 from sampan.containers.attaching import Attaching, AttachOptions
+from sampan.containers.changes import Changes
 from sampan.containers.connecting import Connecting
-from sampan.containers.context import Context, Intent, name_conflict, not_running
+from sampan.containers.context import Context, Intent, not_running
 from sampan.containers.creating import Creating
 from sampan.containers.ending import Ending
 from sampan.containers.execs import Execs
@@ -123,6 +124,7 @@ class Containers:
         live = await self._reconcile.run()
         self._context.volumes.sweep()
         for record in live:
+            await self._updating.recovered(record)
             self._checking.recovered(record)
             self._rotating.started(record)
         self._watcher = asyncio.get_running_loop().create_task(self._ending.watch(), name="container exits")
@@ -259,32 +261,7 @@ class Containers:
         name = name.strip()
         if not ref.strip().removeprefix("/") or not name.removeprefix("/"):
             raise InvalidParameter("Neither old nor new names may be empty")
-        record = self._roster.find(ref)
-        async with record.lock:
-            container = record.container
-            old = container.name
-            try:
-                name = names.check(name)
-            except InvalidParameter as error:
-                error.message = "Error when allocating new name: " + error.message.replace("(", "(/", 1)
-                raise
-            if name == old:
-                raise InvalidParameter("Renaming a container with the same name as its current name")
-            if owner := self._roster.owner(name):
-                conflict = name_conflict(name, owner)
-                conflict.message = "Error when allocating new name: " + conflict.message
-                raise conflict
-            container.name = name
-            try:
-                self._context.save(record)
-            except BaseException:
-                container.name = old
-                raise
-            self._roster.reserve(name, record.id)
-            self._roster.release(old, record.id)
-            if container.state.running:
-                await self._context.networks.rename(record.id, old, name)
-            self._context.publish(container, "rename", oldName="/" + old)
+        await self._context.whole(renaming.rename(self._context, self._roster.find(ref), name))
 
     async def remove(self, ref: str, force: bool = False, volumes: bool = False, link: bool = False) -> None:
         """`volumes`: its anonymous volumes too."""
@@ -311,10 +288,12 @@ class Containers:
         await self._context.runtime.resize(self._context.bundle(container), height, width)
         self._context.publish(container, "resize", height=str(height), width=str(width))
 
-    async def update(self, ref: str, changes: HostConfig, given: frozenset[str]) -> list[str]:
-        """`POST …/update`: the fields named in `given` (lower case, `memory`, `restartpolicy`) change; returns
-        warnings."""
-        return await self._context.whole(self._updating.update(self._roster.find(ref), changes, given))
+    async def update(
+        self, ref: str, wanted: HostConfig, given: frozenset[str], also: Changes | None = None
+    ) -> list[str]:
+        """`POST …/update`: the fields named in `given` (lower case, `memory`, `restartpolicy`) change, and ports and
+        mounts as `also` says; returns warnings."""
+        return await self._context.whole(self._updating.update(self._roster.find(ref), wanted, given, also))
 
     async def connect(self, ref: str, network: str, settings: EndpointSettings) -> None:
         """`POST /networks/{id}/connect`, for running and stopped containers."""

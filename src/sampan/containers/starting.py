@@ -16,6 +16,8 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from sampan.containers import etc_files, linking, networking, oci, transitions
 from sampan.containers import mounts as mount_points
 from sampan.containers.attaching import Attaching
@@ -24,7 +26,7 @@ from sampan.containers.model import Container, Status
 from sampan.containers.roster import Record
 from sampan.errors import Conflict, NotModified, SampanError
 from sampan.networks import Sandbox
-from sampan.runtime import Bundle, StartFailed, shm
+from sampan.runtime import Bundle, Created, StartFailed, shm
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +72,6 @@ class Starting:
             if container.host_config.auto_remove:
                 context.keep(self.remove(record))
             raise
-        context.save(record)
         context.publish(container, "start")
         if record.attaching:  # attached while the start was under way
             await self._attaching.connect_waiting(record, context.bundle(container))
@@ -119,16 +120,27 @@ class Starting:
             await self._attaching.connect_waiting(record, bundle)
             started_at = time.time_ns()
             await context.runtime.start(bundle, created.runtime)
+            container.runtime = created.runtime
+            container.log_path = str(bundle.log_path) if bundle.log_path else ""
+            if network is not None:
+                networking.record(container, sandbox)
+            self._say_running(record, created, started_at)
         except BaseException:
             if network is not None:
                 await network.settled()
             await context.whole(self.undo(container, bundle))
             raise
-        container.runtime = created.runtime
-        container.log_path = str(bundle.log_path) if bundle.log_path else ""
-        if network is not None:
-            networking.record(container, sandbox)
-        transitions.running(container.state, created.pid, created.conmon_pid, started_at)
+
+    def _say_running(self, record: Record, created: Created, started_at: int) -> None:
+        """What cannot be written down (a full disk) does not run."""
+        state = record.container.state
+        before = msgspec.structs.replace(state)
+        transitions.running(state, created.pid, created.conmon_pid, started_at)
+        try:
+            self._context.save(record)
+        except BaseException:
+            record.container.state = before
+            raise
 
     def _shared_network(self, container: Container) -> Container | None:
         """The container whose network this one joins. Raises `Conflict` when that does not run."""

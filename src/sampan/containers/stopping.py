@@ -74,7 +74,7 @@ class Stopping:
         final = final or number == signals.parse(container.config.stop_signal)
         record.stop_requested = record.stop_requested or final
         state.manually_stopped = True
-        context.save(record)
+        context.save_what_happened(record)
         if state.status is Status.RESTARTING:
             if final:
                 self._ending.cancel_restart(record)
@@ -87,7 +87,7 @@ class Stopping:
                 await context.runtime.resume(bundle, container.runtime)
             if state.status is Status.PAUSED:
                 transitions.change(state, Status.RUNNING)
-                context.save(record)
+                context.save_what_happened(record)
                 context.publish(container, "unpause")
         context.publish(container, "kill", signal=str(number))
 
@@ -123,7 +123,7 @@ class Stopping:
             if container.state.status is not Status.RUNNING:
                 return
             transitions.change(container.state, Status.PAUSED)
-            context.save(record)
+            context.save_what_happened(record)
             context.publish(container, "pause")
 
     async def unpause(self, record: Record) -> None:
@@ -133,7 +133,7 @@ class Stopping:
                 raise SampanError(f"Container {container.id} is not paused")
             await context.runtime.resume(context.bundle(container), container.runtime)
             transitions.change(container.state, Status.RUNNING)
-            context.save(record)
+            context.save_what_happened(record)
             context.publish(container, "unpause")
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 import ipaddress
 import posixpath
 import re
+from collections.abc import Mapping
 
 from sampan.containers import signals
-from sampan.containers.model import Config, HealthcheckConfig, HostConfig, RestartPolicy
+from sampan.containers.model import Config, HealthcheckConfig, HostConfig, PortBinding, RestartPolicy
 from sampan.errors import InvalidParameter
 
 _MAX_HOSTNAME = 64
@@ -68,7 +69,7 @@ def check_host_config(host: HostConfig, config: Config) -> list[str]:
     check_restart_policy(policy)
     for extra in host.extra_hosts or []:
         _check_extra_host(extra)
-    _check_port_bindings(host)
+    check_port_bindings(host.port_bindings or {})
     if host.isolation.lower() not in ("", "default"):
         raise InvalidParameter(f"invalid isolation '{host.isolation}' on linux")
     if "" in (host.annotations or {}):
@@ -136,8 +137,9 @@ def parse_port(word: str) -> tuple[int, str]:
     return int(number), protocol
 
 
-def _check_port_bindings(host: HostConfig) -> None:
-    for port, bindings in (host.port_bindings or {}).items():
+def check_port_bindings(given: Mapping[str, list[PortBinding] | None]) -> None:
+    """Raises `InvalidParameter`."""
+    for port, bindings in given.items():
         parse_port(port)
         for binding in bindings or []:
             if binding.host_port:

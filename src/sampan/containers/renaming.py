@@ -1,0 +1,33 @@
+"""`POST /containers/{id}/rename`."""
+
+from __future__ import annotations
+
+from sampan.containers import names
+from sampan.containers.context import Context, name_conflict
+from sampan.containers.roster import Record
+from sampan.errors import InvalidParameter, SampanError
+
+
+async def rename(context: Context, record: Record, name: str) -> None:
+    """Raises `InvalidParameter`, `Conflict`. Names of user-defined networks' DNS follow with the next start."""
+    async with record.lock:
+        container = record.container
+        old = container.name
+        try:
+            name = names.check(name)
+            if (owner := context.roster.owner(name)) and name != old:
+                raise name_conflict(name, owner)
+        except SampanError as error:
+            error.message = "Error when allocating new name: " + error.message.replace("name (", "name (/", 1)
+            raise
+        if name == old:
+            raise InvalidParameter("Renaming a container with the same name as its current name")
+        container.name = name
+        try:
+            context.save(record)
+        except BaseException:
+            container.name = old
+            raise
+        context.roster.reserve(name, record.id)
+        context.roster.release(old, record.id)
+        context.publish(container, "rename", oldName="/" + old)
