@@ -21,7 +21,7 @@ from sampan.images import Images, Snapshots
 from sampan.networks import Networks
 from sampan.runtime import Bundle, Runtime
 from sampan.settings import Settings
-from sampan.store import Database, Documents, EventLog, NameTaken
+from sampan.store import Database, DiskFull, Documents, EventLog, NameTaken
 from sampan.volumes import Volumes
 
 log = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ class Context:
         write, or until reconciling finds out again."""
         try:
             self.save(record)
-        except sqlite3.Error as error:
+        except (DiskFull, sqlite3.Error) as error:
             log.error("the state of container %s is not saved: %s", record.id, error)
 
     def publish(self, container: Container, action: str, **attributes: str) -> None:
@@ -93,7 +93,7 @@ class Context:
         attributes = {**labels, **attributes, "image": container.image_name, "name": container.name}
         try:
             self.events.publish("container", action, container.id, attributes)
-        except sqlite3.Error as error:  # a full disk: what happened has happened all the same
+        except (DiskFull, sqlite3.Error) as error:  # a full disk: what happened has happened all the same
             log.error("event %s of container %s is lost: %s", action, container.id, error)
 
     # -- tasks -------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from sampan.containers.model import Status
 from sampan.containers.roster import Record
 from sampan.containers.starting import Starting
 from sampan.runtime import Exit
+from sampan.store import DiskFull
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ class Ending:
             if exit.exec_id is not None:
                 try:
                     self.exec_ended(exit)
-                except sqlite3.Error as error:
+                except (DiskFull, sqlite3.Error) as error:
                     log.error("the exit of exec %s is not saved: %s", exit.exec_id, error)
                 self._context.runtime.acknowledge(exit)
             else:

@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from sampan.errors import SampanError
+
 _MIGRATIONS: tuple[str, ...] = (
     """
     CREATE TABLE documents (
@@ -32,6 +34,10 @@ _MIGRATIONS: tuple[str, ...] = (
     CREATE INDEX events_time ON events (time);
     """,
 )
+
+
+class DiskFull(SampanError):
+    """The state cannot be written."""
 
 
 class Database:
@@ -69,14 +75,24 @@ class Database:
             self._depth += 1
             try:
                 yield self._connection
-            except BaseException:
+            except BaseException as error:
                 self._depth -= 1
-                if self._depth == 0:
-                    self._connection.execute("ROLLBACK")
+                self._roll_back()
+                _explain(error)
                 raise
             self._depth -= 1
             if self._depth == 0:
-                self._connection.execute("COMMIT")
+                try:
+                    self._connection.execute("COMMIT")
+                except sqlite3.Error as error:
+                    self._roll_back()
+                    _explain(error)
+                    raise
+
+    def _roll_back(self) -> None:
+        """The outermost transaction's end; SQLite may have ended it already, a full disk among the reasons."""
+        if self._depth == 0 and self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
 
     def read(self, query: str, parameters: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
         """All rows of one SELECT."""
@@ -86,3 +102,9 @@ class Database:
     def close(self) -> None:
         with self._lock:
             self._connection.close()
+
+
+def _explain(error: BaseException) -> None:
+    """A full disk in words that clients know."""
+    if isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+        raise DiskFull("no space left on device: the state cannot be written") from error
