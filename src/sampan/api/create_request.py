@@ -9,6 +9,7 @@ from typing import Any
 from sampan.api import decoding
 from sampan.api.call import quoted
 from sampan.api.versions import Version
+from sampan.containers.changes import Changes
 from sampan.containers.model import Config, EndpointSettings, HostConfig, Mount, NetworkingConfig
 from sampan.errors import InvalidParameter
 
@@ -264,3 +265,16 @@ def decode_update(body: Any, version: Version) -> tuple[HostConfig, frozenset[st
     if host_config.pids_limit is not None and host_config.pids_limit <= 0:
         host_config.pids_limit = 0
     return host_config, frozenset(str(key).lower() for key in fields)
+
+
+_CHANGES = frozenset({"publishadd", "publishrm", "mountadd", "mountrm"})
+
+
+def decode_changes(body: Any) -> Changes:
+    """The fields of an update that Docker does not have (`containers.changes`); Docker's engine skips them."""
+    given = body if isinstance(body, dict) else {}
+    fields = {key: value for key, value in given.items() if str(key).lower() in _CHANGES and value is not None}
+    changes = decoding.convert(fields, Changes, "UpdateConfig")
+    for mount in changes.mount_add or ():
+        _fitting_options(mount)
+    return changes

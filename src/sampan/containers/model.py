@@ -241,6 +241,9 @@ class HostConfig(_Docker):
     masked_paths: list[str] | None = None
     readonly_paths: list[str] | None = None
     init: bool | None = None
+    health_on_failure: str = ""
+    """What follows when the container becomes unhealthy: "", none, kill, restart or stop. Sampan's own, spelled as
+    Podman's flag."""
 
 
 class IPAMConfig(_Docker):
@@ -294,6 +297,14 @@ class MountPoint(_Docker):
     """sha256:… of the mounted image's config, which the container keeps alive as it does its own (type image)."""
     options: list[str] = msgspec.field(default_factory=list)
     """tmpfs options; for a bind the words `containers.mounts` defines (`bind`, `ro-nonrecursive`, …)."""
+
+
+class Changing(_Docker):
+    """A change of a running container's mounts and ports that is being made: what a daemon that finds it finishes.
+    Destinations."""
+
+    unmount: list[str] = msgspec.field(default_factory=list)
+    mount: list[str] = msgspec.field(default_factory=list)
 
 
 class Status(StrEnum):
@@ -385,6 +396,8 @@ class Container(_Docker):
     log_path: str = ""
     exec_ids: list[str] = msgspec.field(default_factory=list)
     """Execs that have not ended."""
+    changing: Changing | None = None
+    """Not shown by inspect: the document says already what the running container does not have yet."""
     remove_volumes: bool = False
     """Not shown by inspect: the removal that is under way takes the anonymous volumes too."""
 

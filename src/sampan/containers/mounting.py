@@ -138,25 +138,35 @@ class Mounting:
         with ExitStack() as undo:
             undo.callback(self.unstage, bundle)
             for number, point in enumerate(points):
-                if point.type == "bind":
-                    sources[point.destination] = _host_path(point)
-                    _check_propagation(point)
-                elif point.type == "volume":
-                    path = self._volumes.acquire(point.name, container.id)
+                if point.type == "volume":
                     undo.callback(self._volumes.release, point.name, container.id)
-                    sources[point.destination] = _below(path, point.subpath, stage / str(number))
-                elif point.type == "image":
-                    sources[point.destination] = self._stage_image(point, stage / str(number))
+                if point.type != "tmpfs":
+                    sources[point.destination] = self.source(point, container.id, stage / str(number))
             files = {destination for destination, source in sources.items() if not Path(source).is_dir()}
             entries = oci_mounts(points, container.host_config.tmpfs, sources, files)
             with openat2.root(bundle / "rootfs") as root:
                 _plant_marks(root)
                 _keep_modes(root, entries)
             undo.pop_all()
+        self.announce(container.id, points)
+        return entries
+
+    def announce(self, container_id: str, points: Sequence[MountPoint]) -> None:
+        """Volumes were mounted into a container."""
         for point in points:
             if point.type == "volume":
-                self._volumes.mounted(point.name, container.id, point.destination, point.rw, point.propagation)
-        return entries
+                self._volumes.mounted(point.name, container_id, point.destination, point.rw, point.propagation)
+
+    def source(self, point: MountPoint, container_id: str, target: Path) -> str:
+        """The host path of a bind's, volume's or image's files; staged at `target` where a path would not be safe. A
+        volume is acquired for the container."""
+        if point.type == "bind":
+            path = _host_path(point)
+            _check_propagation(point)
+            return path
+        if point.type == "volume":
+            return _below(self._volumes.acquire(point.name, container_id), point.subpath, target)
+        return self._stage_image(point, target)
 
     def _stage_image(self, point: MountPoint, target: Path) -> str:
         chain = self._images.resolve(point.image).chain_id
@@ -177,9 +187,13 @@ class Mounting:
 
     def release(self, container: Container) -> None:
         """The container's run is over: driver-option mounts nobody else has are unmounted. Idempotent."""
-        for point in container.mounts:
-            if point.type == "volume" and self._volumes.release(point.name, container.id):
-                self._volumes.unmounted(point.name, container.id)
+        self.let_go(container.id, container.mounts)
+
+    def let_go(self, container_id: str, points: Sequence[MountPoint]) -> None:
+        """`release`, of some of a container's mount points."""
+        for point in points:
+            if point.type == "volume" and self._volumes.release(point.name, container_id):
+                self._volumes.unmounted(point.name, container_id)
 
     def adopt(self, container: Container) -> None:
         """At daemon start, for a container that goes on running (then `Volumes.sweep`)."""

@@ -80,7 +80,7 @@ def resolve(
             )
     if daemon_root:
         for point in points.values():
-            _guard_daemon_root(point, daemon_root)
+            guard_daemon_root(point, daemon_root)
     return in_mount_order(list(points.values()))
 
 
@@ -183,7 +183,7 @@ def _guard_proc(destination: str, source: str) -> None:
     )
 
 
-def _guard_daemon_root(point: MountPoint, daemon_root: str) -> None:
+def guard_daemon_root(point: MountPoint, daemon_root: str) -> None:
     """A bind that holds the data root must not pin the engine's own mounts: it is (r)slave or (r)shared."""
     if point.type != "bind":
         return

@@ -147,19 +147,10 @@ def _open_source(source: Path, subpath: str) -> int:
 
 def _target(root: int, destination: str, is_directory: bool) -> int:
     """The mount point in the root filesystem, made when missing, as starting the container would make it."""
-    if is_directory:
-        return openat2.mkdirs_in_root(root, destination)
     try:
-        return openat2.open_in_root(root, destination, os.O_PATH)
-    except FileNotFoundError:
-        parent, name = openat2.open_parent(root, destination, make=True)
-        try:
-            os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent))
-        except FileExistsError:
-            raise SampanError(f"cannot mount on {destination}: a dangling symlink is there") from None
-        finally:
-            os.close(parent)
-        return openat2.open_in_root(root, destination, os.O_PATH)
+        return openat2.mount_point_in_root(root, destination, directory=is_directory)
+    except FileExistsError:
+        raise SampanError(f"cannot mount on {destination}: a dangling symlink is there") from None
 
 
 def _leave_host(base: Path) -> None:

@@ -11,6 +11,7 @@ import ctypes
 import errno
 import functools
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -280,6 +281,23 @@ def is_mounted(target: StrPath) -> bool:
         raise failure(target)
     attributes = int.from_bytes(buffer.raw[8:16], "little")
     return bool(attributes & 0x2000)
+
+
+def is_mount_root(descriptor: int) -> bool:
+    """`is_mounted`, of an open (O_PATH) file."""
+    buffer = ctypes.create_string_buffer(256)
+    if libc.statx(descriptor, b"", AT_EMPTY_PATH, 0, buffer):
+        raise failure()
+    return bool(int.from_bytes(buffer.raw[8:16], "little") & 0x2000)
+
+
+def filesystem_type(descriptor: int) -> int:
+    """The magic number (include/uapi/linux/magic.h) of the filesystem an open (O_PATH) file is on."""
+    buffer = ctypes.create_string_buffer(256)
+    if libc.fstatfs(descriptor, buffer):
+        raise failure()
+    size = ctypes.sizeof(ctypes.c_long)
+    return int.from_bytes(buffer.raw[:size], sys.byteorder) & 0xFFFFFFFF
 
 
 class MountInfo:

@@ -102,6 +102,25 @@ def mkdirs_in_root(root: int, path: str | bytes, mode: int = 0o755) -> int:
     return open_in_root(root, path, os.O_PATH | os.O_DIRECTORY)
 
 
+def mount_point_in_root(root: int, path: str | bytes, *, directory: bool) -> int:
+    """An O_PATH descriptor of a place to mount on. Where nothing is, an empty directory or file is made, with its
+    parents. A dangling symlink is no place for a file: `FileExistsError`."""
+    if directory:
+        try:
+            return open_in_root(root, path, os.O_PATH)  # a file, for the caller to refuse, or what will do
+        except FileNotFoundError:
+            return mkdirs_in_root(root, path)
+    try:
+        return open_in_root(root, path, os.O_PATH)
+    except FileNotFoundError:
+        parent, name = open_parent(root, path, make=True)
+    try:
+        os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent))
+        return openat2(parent, name, os.O_PATH | os.O_NOFOLLOW)
+    finally:
+        os.close(parent)
+
+
 def resolve_in_root(root: int, path: str | bytes) -> bytes:
     """Where `path` leads inside the root, symlinks followed ("etc/passwd", no leading slash; b"" for the root
     itself). What does not exist stays as it is written. A look, not a promise: open with `open_in_root`."""

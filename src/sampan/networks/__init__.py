@@ -10,6 +10,7 @@ from sampan.networks.model import (
     PublishedPort,
     Sandbox,
 )
+from sampan.networks.publishing import assign
 from sampan.networks.service import Networks
 
 __all__ = [
@@ -22,4 +23,5 @@ __all__ = [
     "PortRequest",
     "PublishedPort",
     "Sandbox",
+    "assign",
 ]

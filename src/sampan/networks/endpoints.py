@@ -91,6 +91,12 @@ def publishers(endpoints: list[Endpoint]) -> tuple[Endpoint | None, Endpoint | N
     return gateways([endpoint for endpoint in endpoints if endpoint.link])
 
 
+def provider(endpoints: list[Endpoint]) -> Endpoint | None:
+    """The endpoint that published ports belong to; None for a container without a way out."""
+    via4, via6 = publishers(endpoints)
+    return via4 or via6
+
+
 def rules_of(record: SandboxRecord) -> list[Rule]:
     """The translations for a sandbox's published ports. A port on an IPv6 host address of a container without IPv6 has
     none: `proxies` serves it."""

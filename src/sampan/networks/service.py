@@ -15,10 +15,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from sampan.errors import Forbidden, SampanError
+from sampan.errors import Conflict, Forbidden, SampanError
 from sampan.linux import namespaces, netlink
 from sampan.linux.netlink import Netlink
-from sampan.networks import bridges, files, firewall, takeover
+from sampan.networks import bridges, files, firewall, publishing, takeover
 from sampan.networks.catalog import Catalog
 from sampan.networks.directory import Directory
 from sampan.networks.dns import Resolver
@@ -46,7 +46,7 @@ class Networks:
         self._catalog = Catalog(settings, database)
         self._kernel = ThreadPoolExecutor(1, "networks")
         self._later = ThreadPoolExecutor(1, "networks-later")
-        self._proxies: dict[str, list[Proxy]] = {}
+        self._proxies: dict[str, list[tuple[Held, Proxy]]] = {}
         self._resolvers: dict[str, Resolver] = {}
         self._directory = Directory()
         self._wiring: Wiring | None = None
@@ -235,6 +235,25 @@ class Networks:
         self._directory.leave(endpoint)
         self._publish("disconnect", self._catalog.get(endpoint.network_id), container_id)
 
+    async def publish(self, container_id: str, ports: list[PortRequest]) -> list[PublishedPort]:
+        """Makes `ports` the published ports of a live sandbox; those that stay never stop answering. All or nothing."""
+        wiring = self._opened
+        live = wiring.live.get(container_id)
+        if live is None:
+            raise Conflict(f"container {container_id} is not running")
+        change = publishing.plan(wiring, live, ports)
+        self._unrelay(container_id, change.drop)
+        try:
+            await self._run(functools.partial(publishing.carry_out, wiring, live, change))
+        finally:
+            self._relay(live)
+        return list(live.record.ports)
+
+    def can_publish(self, container_id: str) -> bool:
+        """Is a live sandbox on a network whose ports can be published?"""
+        live = self._opened.live.get(container_id)
+        return live is not None and publishing.has_way_out(live)
+
     async def rename(self, container_id: str, old: str, new: str) -> None:
         """A container has a new name: the nameserver answers for it from now on."""
         wiring = self._opened
@@ -299,12 +318,30 @@ class Networks:
         for endpoint in live.record.endpoints:
             self._directory.join(endpoint)
         self._serve_names(live)
+        self._relay(live)
+
+    def _relay(self, live: Live) -> None:
+        """Starts the proxies that are missing."""
+        proxies = self._proxies.get(live.record.container_id, [])
         for held in live.held:
             relayed = ":" in held.port.host_ip or self._settings.ports_behind_firewall
-            if held.socket is not None and relayed and held.port.protocol != "sctp":
-                target = functools.partial(_target, live, held)
-                proxy = Proxy(held.socket, held.port.protocol, target)
-                self._proxies.setdefault(live.record.container_id, []).append(proxy)
+            if held.socket is None or not relayed or held.port.protocol == "sctp":
+                continue
+            if not any(other is held for other, _ in proxies):
+                proxy = Proxy(held.socket, held.port.protocol, functools.partial(_target, live, held))
+                proxies.append((held, proxy))
+                self._proxies[live.record.container_id] = proxies
+
+    def _unrelay(self, container_id: str, going: Sequence[Held]) -> None:
+        """Ends the proxies of ports, before their sockets close."""
+        kept = []
+        for held, proxy in self._proxies.pop(container_id, []):
+            if any(other is held for other in going):
+                proxy.close()
+            else:
+                kept.append((held, proxy))
+        if kept:
+            self._proxies[container_id] = kept
 
     def _serve_names(self, live: Live) -> None:
         """Starts the nameserver of a sandbox that has one and is not served yet."""
@@ -326,7 +363,7 @@ class Networks:
         return files.upstreams(resolver, ipv6)
 
     def _unserve(self, container_id: str) -> None:
-        for proxy in self._proxies.pop(container_id, []):
+        for _, proxy in self._proxies.pop(container_id, []):
             proxy.close()
         resolver = self._resolvers.pop(container_id, None)
         if resolver is not None:

@@ -243,28 +243,41 @@ class Wiring:
             inner.kernel.run(netlink.delete_link(endpoint.interface))
 
     def _publish(self, live: Live, ports: list[PortRequest], name: str, undo: ExitStack) -> None:
+        undo.callback(self._release, live)
+        live.held += self.reserve(live, ports, name)
+        live.record.ports = [held.port for held in live.held]
+
+    def on_host(self, live: Live, ports: list[PortRequest]) -> list[PortRequest]:
+        """Requests without a host address get their network's own default, if it has one."""
+        provider = endpoints.provider(live.record.endpoints)
+        binding = self.catalog.get(provider.network_id).host_binding if provider else ""
+        return [port if port.host_ip else replace(port, host_ip=binding) for port in ports]
+
+    def reserve(self, live: Live, ports: list[PortRequest], name: str) -> list[Held]:
         """Reserves host ports for the endpoint that provides the gateway; a container without a way out publishes
-        nothing."""
+        nothing. All or nothing."""
         via4, via6 = endpoints.publishers(live.record.endpoints)
         provider = via4 or via6
         if provider is None or not ports:
-            return
-        undo.callback(self._release, live)
-        addresses = (via4.ipv4 if via4 else "", via6.ipv6 if via6 else "")
-        binding = self.catalog.get(provider.network_id).host_binding
-        ports = [port if port.host_ip else replace(port, host_ip=binding) for port in ports]
+            return []
         if self._relayed and any(port.protocol == "sctp" for port in ports):
             raise InvalidParameter(
                 "sctp ports cannot be published behind the host's firewall (--ports-behind-firewall)"
             )
+        addresses = (via4.ipv4 if via4 else "", via6.ipv6 if via6 else "")
+        held: list[Held] = []
         try:
-            self.ports.reserve(live.record.container_id, ports, addresses, live.held)
-        except PortTaken as error:
+            self.ports.reserve(live.record.container_id, self.on_host(live, ports), addresses, held)
+        except BaseException as error:
+            for one in held:
+                self.ports.release(one)
+            if not isinstance(error, PortTaken):
+                raise
             raise SampanError(
                 f"driver failed programming external connectivity on endpoint {name} "
                 f"({provider.endpoint_id}): {error.message}"
             ) from None
-        live.record.ports = [held.port for held in live.held]
+        return held
 
     def rules_of(self, live: Live) -> list[Rule]:
         """The translations of a sandbox's ports: none where ports pass the host's firewall, and the daemon relays
@@ -364,6 +377,11 @@ class Wiring:
         inner = self.namespace(live)
         if inner is not None:
             sandboxes.set_gateways(inner, *endpoints.gateways(present), replace=True)
+        self.retranslate(live)
+        self.put(live.record)
+
+    def retranslate(self, live: Live) -> None:
+        """Brings the translations of a sandbox's ports up to its record, in one transaction."""
         before = self.rules.rules.pop(live.record.container_id, [])
         after = self.rules_of(live)
         if after:
@@ -372,7 +390,6 @@ class Wiring:
             table = self.rules.table
             commands = [firewall.port_elements("delete", table, before), firewall.port_elements("add", table, after)]
             self.transact("\n".join(filter(None, commands)))
-        self.put(live.record)
 
     def rename(self, container_id: str, old: str, new: str) -> list[Endpoint]:
         """The container's endpoints, with its new name in place of the old."""

@@ -245,8 +245,10 @@ async def wait(call: Call) -> web.StreamResponse:
 
 
 async def update(call: Call) -> web.StreamResponse:
-    changes, given = create_request.decode_update(await call.json(), call.version)
-    return reply({"Warnings": await call.engine.containers.update(call.name, changes, given) or None})
+    body = await call.json()
+    wanted, given = create_request.decode_update(body, call.version)
+    also = create_request.decode_changes(body)
+    return reply({"Warnings": await call.engine.containers.update(call.name, wanted, given, also) or None})
 
 
 async def resize(call: Call) -> web.StreamResponse:

@@ -1,4 +1,4 @@
-"""`sampan update`: new limits and a new restart policy for existing containers."""
+"""`sampan update`: new limits, a new restart policy, other ports and mounts for existing containers."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from ..errors import ApiError, CliError
 from ..flags import Flag
 from ..http import quote
 from ..values import swap_size
+from .mounts import mount
+from .publishing import parse_published
 from .spec import restart_policy
 
 TYPE_CHECKING = False
@@ -58,7 +60,20 @@ def _body(flags: Flags) -> dict[str, Any]:
     body["PidsLimit"] = flags.number("pids-limit") if flags.changed("pids-limit") else None
     given = flags.text("restart")
     body["RestartPolicy"] = restart_policy(given) if given else {"Name": "", "MaximumRetryCount": 0}
-    return body
+    return body | _live(flags)
+
+
+def _live(flags: Flags) -> dict[str, Any]:
+    """Ports and mounts that come and go: fields that only Sampan's engine knows, so they are sent only when given."""
+    found: dict[str, Any] = {}
+    for field, flag in (("PublishAdd", "publish-add"), ("PublishRm", "publish-rm")):
+        if flags.many(flag):
+            found[field] = parse_published(flags.many(flag))[1]
+    if flags.many("mount-add"):
+        found["MountAdd"] = flags.many("mount-add")
+    if flags.many("mount-rm"):
+        found["MountRm"] = flags.many("mount-rm")
+    return found
 
 
 # docker sends the whole struct; null and zero leave a limit as it is
@@ -105,6 +120,10 @@ _FLAGS = (
     Flag("restart", "string", "Restart policy to apply when a container exits"),
     Flag("pids-limit", "int", "Tune container pids limit (set -1 for unlimited)"),
     Flag("cpus", "decimal", "Number of CPUs"),
+    Flag("publish-add", "list", "Publish a port of the container to the host, also while it runs"),
+    Flag("publish-rm", "list", "Publish a port no longer, also while the container runs"),
+    Flag("mount-add", "mount", "Attach a filesystem mount to the container, also while it runs", parse=mount),
+    Flag("mount-rm", "list", "Take away the mount at a path in the container, also while it runs"),
 )
 
 COMMAND = Command(
