@@ -90,7 +90,7 @@ def _copy_file(source: int, target: int, name: str) -> None:
     try:
         writing = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FOLLOW_NOT, 0o600, dir_fd=target)
         try:
-            _copy_data(reading, writing)
+            copy_data(reading, writing)
             _copy_attributes(reading, writing)
         finally:
             os.close(writing)
@@ -98,7 +98,7 @@ def _copy_file(source: int, target: int, name: str) -> None:
         os.close(reading)
 
 
-def _copy_data(reading: int, writing: int) -> None:
+def copy_data(reading: int, writing: int) -> None:
     """A reflink where the filesystem has them, else extent by extent, so that holes stay holes."""
     import fcntl
 
