@@ -151,7 +151,7 @@ class Arg(Instruction, frozen=True, kw_only=True):
 
 
 class CommandLine(Instruction, frozen=True, kw_only=True):
-    """CMD, ENTRYPOINT, RUN. Shell form: `shell` is true and `command` is one string, or none when nothing was written."""
+    """CMD, ENTRYPOINT, RUN. Shell form: `shell` is true and `command` one string, or empty when nothing was written."""
 
     command: tuple[str, ...]
     shell: bool
@@ -166,7 +166,7 @@ class Entrypoint(CommandLine, frozen=True, kw_only=True):
 
 
 class Run(CommandLine, frozen=True, kw_only=True):
-    """`mounts` is empty until `substitution.expanded()` has made it from `mount_flags`: their values may be variables."""
+    """`mounts` is empty until `substitution.expanded()` makes it from `mount_flags`: their values may be variables."""
 
     name: ClassVar[str] = "RUN"
 
@@ -200,7 +200,7 @@ class Expose(Instruction, frozen=True, kw_only=True):
 
 
 class Healthcheck(Instruction, frozen=True, kw_only=True):
-    """Times in nanoseconds, 0 for the default (interval and timeout 30s, start period 0s, start interval 5s, retries 3)."""
+    """Nanoseconds, 0 for the default (interval and timeout 30s, start period 0s, start interval 5s, retries 3)."""
 
     name: ClassVar[str] = "HEALTHCHECK"
 
@@ -219,7 +219,7 @@ class Maintainer(Instruction, frozen=True, kw_only=True):
 
 
 class Onbuild(Instruction, frozen=True, kw_only=True):
-    """`expression` is what goes into the image's OnBuild, heredoc bodies included. `parser.parse_trigger` reads it again."""
+    """`expression` is what goes into the image's OnBuild, heredocs included. `parser.parse_trigger` reads it again."""
 
     name: ClassVar[str] = "ONBUILD"
 

@@ -2,14 +2,60 @@
 
 from __future__ import annotations
 
-from sampan.builds.dockerfile.ast import Dockerfile, Instruction, Lines
+import msgspec
+
+from sampan.builds.dockerfile import statements
+from sampan.builds.dockerfile.ast import Arg, Dockerfile, Instruction, Lines, Stage
+from sampan.builds.dockerfile.errors import DockerfileError
+from sampan.builds.dockerfile.instructions import instruction_of
 
 
 def parse(source: bytes, name: str = "Dockerfile") -> Dockerfile:
-    """Raises `DockerfileError`, nothing else."""
-    raise NotImplementedError
+    """`name` is only told in errors' excerpts. Raises `DockerfileError`, nothing else."""
+    if not source:
+        raise DockerfileError("the Dockerfile cannot be empty")
+    read = statements.read(source)
+    globals_: list[Arg] = []
+    stages: list[tuple[Stage, list[Instruction]]] = []
+    for statement in read.statements:
+        try:
+            parsed = instruction_of(statement)
+        except DockerfileError as error:
+            line = statement.lines.start
+            raise DockerfileError(f"dockerfile parse error on line {line}: {error.message}", error.lines) from None
+        if isinstance(parsed, Stage):
+            stages.append((parsed, []))
+        elif stages:
+            stages[-1][1].append(parsed)
+        elif isinstance(parsed, Arg):
+            globals_.append(parsed)
+        else:
+            raise DockerfileError("no build stage in current context", [statement.lines])
+    if not stages:
+        raise DockerfileError("dockerfile contains no stages to build")
+    return Dockerfile(
+        name=name,
+        source=source,
+        escape=read.escape,
+        directives=read.directives,
+        global_arguments=tuple(globals_),
+        stages=tuple(msgspec.structs.replace(stage, instructions=tuple(inside)) for stage, inside in stages),
+        empty_continuations=read.empty_continuations,
+    )
 
 
-def parse_trigger(expression: str, lines: Lines, escape: str = "\\") -> Instruction:
-    """One ONBUILD trigger of a base image, as an instruction of the stage whose FROM stands at `lines`."""
-    raise NotImplementedError
+def parse_trigger(expression: str, lines: Lines) -> Instruction:
+    """One ONBUILD trigger of a base image, as an instruction of the stage whose FROM stands at `lines`.
+
+    The escape character is `\\` again: the trigger's own Dockerfile may have had another, but says so nowhere.
+    """
+    try:
+        found = statements.read(expression.encode("utf-8", "replace")).statements
+        if len(found) != 1:
+            raise DockerfileError("onbuild trigger should be a single expression")
+        parsed = instruction_of(found[0]._replace(lines=lines))
+    except DockerfileError as error:
+        raise DockerfileError(error.message, [lines]) from None
+    if isinstance(parsed, Stage):
+        raise DockerfileError("FROM isn't allowed as an ONBUILD trigger", [lines])
+    return parsed

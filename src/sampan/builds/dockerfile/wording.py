@@ -1,0 +1,59 @@
+"""Messages as BuildKit words them: Go's quoting, and "did you mean"."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+_ESCAPES = {7: "\\a", 8: "\\b", 9: "\\t", 10: "\\n", 11: "\\v", 12: "\\f", 13: "\\r", 34: '\\"', 92: "\\\\"}
+_NEAR = 3
+"""From this edit distance on, a name is no suggestion."""
+
+
+def quote(text: str) -> str:
+    """Go's `%q`."""
+    if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
+        return f'"{text}"'
+    return '"' + "".join(_quoted(character) for character in text) + '"'
+
+
+def _quoted(character: str) -> str:
+    code = ord(character)
+    if code in _ESCAPES:
+        return _ESCAPES[code]
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that was no UTF-8, as surrogateescape keeps it
+        return f"\\x{code - 0xDC00:02x}"
+    if character.isprintable():
+        return character
+    if code < 0x80:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def suggestion(word: str, options: Iterable[str], ignore_case: bool = False) -> str:
+    """The nearest of `options`; "" when none is near, or `word` is one of them: then the name was not the mistake."""
+    wanted = word.lower() if ignore_case else word
+    best, nearest = "", _NEAR
+    for option in options:
+        option = option.lower() if ignore_case else option
+        if option == wanted:
+            return ""
+        if abs(len(option) - len(wanted)) < nearest and (away := _distance(wanted, option)) < nearest:
+            best, nearest = option, away
+    if ignore_case and word == word.upper() and word != word.lower():
+        return best.upper()
+    return best
+
+
+def did_you_mean(message: str, word: str, options: Iterable[str], ignore_case: bool = False) -> str:
+    found = suggestion(word, options, ignore_case)
+    return f"{message} (did you mean {found}?)" if found else message
+
+
+def _distance(first: str, second: str) -> int:
+    """Levenshtein's."""
+    row = list(range(len(second) + 1))
+    for i, a in enumerate(first, 1):
+        previous, row[0] = row[0], i
+        for j, b in enumerate(second, 1):
+            previous, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, previous + (a != b))
+    return row[-1]
