@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import shutil
 import signal
 from collections.abc import AsyncIterator
 
@@ -12,6 +14,8 @@ import pytest_asyncio
 
 from sampan.containers import AttachOptions
 from sampan.containers.model import Container, ExecConfig, PortBinding, RestartPolicy, Status
+from sampan.errors import SampanError
+from sampan.linux import mounts
 from support.inprocess import InProcess
 
 pytestmark = [
@@ -196,3 +200,36 @@ async def test_volumes_of_a_create_that_was_cut_short_go(engine: InProcess, monk
     await abandon(engine.engine)
     await engine.open()
     assert [volume.name for volume in engine.engine.volumes.all()] == [kept.name]
+
+
+async def test_on_a_full_disk_nothing_new_is_made_and_what_is_there_can_be_stopped_and_removed() -> None:
+    process = InProcess("cfull")
+    data = process.root / "data"
+    data.mkdir()
+    mounts.mount("tmpfs", data, {"size": "200m"})
+    try:
+        await process.open()
+        await process.load_busybox()
+        running = await process.start("sleep", "100")
+        ended = await process.create("true")
+        filler = data / "filler"
+        with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+            while file.write(bytes(1 << 20)):
+                pass
+        with pytest.raises(SampanError, match="no space left on device"):
+            await process.create("true")
+        containers = process.engine.containers
+        assert {container.id for container in containers.all()} == {running.id, ended}
+        assert {path.name for path in (data / "snapshots").iterdir()} == {running.id, ended}
+        await containers.stop(running.id, timeout=0)
+        await containers.remove(ended)
+        assert running.state.status is Status.EXITED
+        filler.unlink()
+        assert (await process.run("echo", "again", auto_remove=True))[1] == b"again\n"
+    finally:
+        (data / "filler").unlink(missing_ok=True)
+        for container in process.engine.containers.all():
+            await process.engine.containers.remove(container.id, force=True)
+        await process.engine.close()
+        mounts.unmount(data)
+        shutil.rmtree(process.root)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sampan.errors import SampanError
+from sampan.store.reserve import Reserve
 
 _MIGRATIONS: tuple[str, ...] = (
     """
@@ -49,9 +50,19 @@ class Database:
             path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = threading.RLock()
         self._depth = 0
+        self.reserve = Reserve(path.with_suffix(".reserve") if path is not None else None)
         self._connection = sqlite3.connect(
             str(path) if path is not None else ":memory:", check_same_thread=False, isolation_level=None
         )
+        try:
+            self._prepare()
+        except sqlite3.OperationalError:
+            if not self.reserve.spend():
+                raise
+            self._prepare()
+        self.reserve.fill()
+
+    def _prepare(self) -> None:
         self._connection.execute("PRAGMA journal_mode=WAL")
         self._connection.execute("PRAGMA synchronous=NORMAL")
         self._connection.execute("PRAGMA busy_timeout=5000")

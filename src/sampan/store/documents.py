@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from sampan.store.database import Database
+from sampan.store.database import Database, DiskFull
 
 T = TypeVar("T")
 
@@ -64,6 +64,16 @@ class Documents(Generic[T]):
         return [(str(id), self._decoder.decode(body)) for id, body in rows]
 
     def delete(self, id: str) -> bool:
-        """True when there was one."""
+        """True when there was one. Works on a full disk too: otherwise nobody could make room."""
+        try:
+            found = self._delete(id)
+        except DiskFull:
+            if not self._database.reserve.spend():
+                raise
+            return self._delete(id)
+        self._database.reserve.fill()
+        return found
+
+    def _delete(self, id: str) -> bool:
         with self._database.transaction() as connection:
             return connection.execute("DELETE FROM documents WHERE kind = ? AND id = ?", (self._kind, id)).rowcount > 0
