@@ -97,7 +97,7 @@ class Box:
         await self.runtime.start(self.bundle, "")
 
     async def attach(self, stdin: bool = True) -> Attachment:
-        return await self.runtime.attach(self.bundle, tty=self.container.config.tty, stdin=stdin)
+        return await self.runtime.attach(self.bundle, tty=self.container.config.tty, stdin=stdin, before_start=True)
 
     async def run(self, *command: str, given: bytes | None = None, **options: Any) -> tuple[int, bytes, bytes]:
         """(exit code, stdout, stderr)."""

@@ -135,12 +135,15 @@ class Attaching:
         """Between create and start: nothing that is printed is missed."""
         waiting, record.attaching = record.attaching, set()
         for stream in waiting:
-            await self._connect(stream, record.container)
+            await self._connect(stream, record.container, before_start=True)
 
-    async def _connect(self, stream: ClientStream, container: Container) -> None:
+    async def _connect(self, stream: ClientStream, container: Container, before_start: bool = False) -> None:
         try:
             source = await self._context.runtime.attach(
-                self._context.bundle(container), tty=container.config.tty, stdin=stream.options.stdin
+                self._context.bundle(container),
+                tty=container.config.tty,
+                stdin=stream.options.stdin,
+                before_start=before_start,
             )
         except Conflict:  # it has just ended
             source = None

@@ -178,15 +178,34 @@ class _Drain:
         self._socket.close()
 
 
-async def connect(path: Path, *, tty: bool, stdin: bool, closes_stdin: bool) -> Attachment:
-    """Connects to a conmon attach socket. Raises `OSError` (ENOENT, ECONNREFUSED) when conmon is gone."""
+async def connect(path: Path, *, tty: bool, stdin: bool, closes_stdin: bool, acceptor: int | None = None) -> Attachment:
+    """Connects to a conmon attach socket. Raises `OSError` (ENOENT, ECONNREFUSED) when conmon is gone.
+
+    `acceptor`: conmon's pid; then this waits until it has accepted. A connection that is still in the backlog when a
+    short-lived container prints gets nothing: conmon accepts one connection a turn of its loop, and reads output in the
+    same turn."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
     try:
+        before = _descriptors(acceptor) if acceptor is not None else 0
         await _connect(connection, path)
+        if acceptor is not None:
+            await _accepted(acceptor, before)
     except BaseException:
         connection.close()
         raise
     return Attachment(connection, tty=tty, stdin=stdin, closes_stdin=closes_stdin)
+
+
+def _descriptors(pid: int) -> int:
+    return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
+
+
+async def _accepted(pid: int, before: int) -> None:
+    """The kernel tells a client nothing of accept(2); before the container starts, conmon opens nothing else."""
+    for turn in range(500):
+        if _descriptors(pid) > before:
+            return
+        await asyncio.sleep(0 if turn < 3 else 0.002)
 
 
 async def _connect(connection: socket.socket, path: Path) -> None:

@@ -109,20 +109,24 @@ class Runtime:
         self._holding.hold(held)
         return Created(pid, held.conmon_pid, chosen.name)
 
-    async def run(
-        self, bundle: Bundle, spec: Mapping[str, Any], output: foreground.Output, runtime: str = ""
-    ) -> int:
+    async def run(self, bundle: Bundle, spec: Mapping[str, Any], output: foreground.Output, runtime: str = "") -> int:
         """Runs a container to its end in one go, without conmon: it does not outlive the daemon. See `foreground`."""
         chosen = self.runtimes.for_spec(runtime, spec)
         return await foreground.run(bundle, await _with_filter(spec, chosen), chosen, self._invocation, output)
 
-    async def attach(self, bundle: Bundle, *, tty: bool, stdin: bool = True) -> Attachment:
-        """Connects to a container's streams. `stdin` False only listens. Raises `Conflict` when its conmon is gone."""
+    async def attach(self, bundle: Bundle, *, tty: bool, stdin: bool = True, before_start: bool = False) -> Attachment:
+        """Connects to a container's streams. `stdin` False only listens; `before_start` makes sure that the first byte
+        will not be missed. Raises `Conflict` when its conmon is gone."""
         held = self._holding.get(bundle)
         has_stdin, closes_stdin = (held.stdin, held.closes_stdin) if held else (True, False)
+        acceptor = held.conmon_pid if held and before_start else None
         try:
             return await attachment.connect(
-                bundle.attach_socket, tty=tty, stdin=stdin and has_stdin, closes_stdin=closes_stdin
+                bundle.attach_socket,
+                tty=tty,
+                stdin=stdin and has_stdin,
+                closes_stdin=closes_stdin,
+                acceptor=acceptor,
             )
         except OSError as error:
             raise Conflict(f"cannot attach to container {bundle.id}: it does not run ({error.strerror})") from None
