@@ -164,7 +164,7 @@ def _add(updated: HostConfig, plan: MountPlan, mount: Mount, daemon_root: str) -
     if point.destination in taken:
         raise InvalidParameter(f"Duplicate mount point: {mount.target}")
     if point.destination == "/proc" or point.destination.startswith("/proc/"):
-        raise InvalidParameter(f"invalid mount config: {point.destination} is inside /proc")
+        raise InvalidParameter(f"invalid mount config: nothing can be mounted inside /proc: {mount.target}")
     guard_daemon_root(point, daemon_root)
     plan.points.append(point)
     plan.added.append(point)

@@ -92,7 +92,7 @@ def change(
     its root filesystem, for mount points under a read-only one; `keep` are the destinations of mounts that stay. Raises
     `Conflict` for what is in use, `InvalidParameter` for a destination that cannot be one. Blocks.
     """
-    table = [mount.mount_point for mount in mounts.mountinfo(pid)]
+    table = {mount.mount_point for mount in mounts.mountinfo(pid)}
     with openat2.root(rootfs) as outside:
 
         def work() -> None:
@@ -117,7 +117,7 @@ class _Inside:
 
     root: int
     outside: int
-    table: Sequence[str]
+    table: set[str]
     always: ExitStack
     undo: ExitStack
 
@@ -150,6 +150,7 @@ class _Inside:
             raise Conflict(
                 f"cannot remove the mount at {destination}: it is in use by a process of the container"
             ) from None
+        self.table.discard(path)
         self.undo.callback(self._put_back, path, backup)
 
     def _put_back(self, path: str, backup: Mount) -> None:
@@ -185,11 +186,15 @@ class _Inside:
                 raise _refused(destination, "it is inside /proc")
             if stat.S_ISDIR(found.st_mode) != wanted.directory:
                 raise _refused(destination, "a directory and a file do not fit on each other")
+            place = "/" + os.fsdecode(openat2.resolve_in_root(self.root, destination))
+            # At a start it would lie below them.
+            if hidden := next((path for path in sorted(self.table) if path.startswith(place + "/")), ""):
+                raise _refused(destination, f"it would hide the mount at {hidden}")
             wanted.mount.attach_to(target)
         finally:
             os.close(target)
-        place = os.fsdecode(openat2.resolve_in_root(self.root, destination))
         self.undo.callback(self._by_name, place, detach=True)
+        self.table.add(place)
         if wanted.keep_mode:
             covering = openat2.open_in_root(self.root, destination, os.O_RDONLY | os.O_DIRECTORY)
             try:
