@@ -97,8 +97,9 @@ class ContentStore:
         except FileNotFoundError:
             raise NotFound(f"content {digest} not found") from None
 
-    def put(self, data: bytes, expected: str = "") -> str:
-        """Stores a small blob; returns its digest. Raises `DigestMismatch` when it is not `expected`."""
+    def put(self, data: bytes, expected: str = "", synced: bool = False) -> str:
+        """Stores a small blob; returns its digest. Raises `DigestMismatch` when it is not `expected`. `synced`: it is on
+        the disk when this returns."""
         digest = digest_of(data)
         if expected and digest != expected:
             raise DigestMismatch(expected, digest, len(data))
@@ -108,14 +109,21 @@ class ContentStore:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         try:
             _write(descriptor, data)
+            if synced:
+                os.fsync(descriptor)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
         finally:
             os.close(descriptor)
-        durability.mark(self._unsynced / hex_of(digest))
-        temporary.replace(self.path(digest))
+        self.adopt(temporary, digest, synced)
         return digest
+
+    def adopt(self, file: Path, digest: str, synced: bool = False) -> None:
+        """Makes a file on this filesystem a blob; the caller has verified it. `synced`: its bytes are on the disk."""
+        if not synced:
+            durability.mark(self._unsynced / hex_of(digest))
+        file.replace(self.path(digest))
 
     def ingest(self, digest: str, size: int = -1) -> Ingest:
         """Begins or resumes a blob. Raises `IngestBusy` while another writer has it."""
