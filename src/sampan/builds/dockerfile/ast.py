@@ -48,7 +48,9 @@ class Heredoc(Struct, frozen=True):
 
 
 class InlineFile(Struct, frozen=True):
-    """A source of COPY or ADD that stands in the Dockerfile; tabs already chomped. `expand`: variables are replaced."""
+    """A source of COPY or ADD that stands in the Dockerfile; tabs already chomped. `expand`: variables are replaced.
+
+    `path` is the heredoc's word, whatever it is: only its last component names a file."""
 
     path: str
     data: bytes
