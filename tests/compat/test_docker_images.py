@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import io
 import json
 import subprocess
 import tarfile
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from support.daemon import CONTROL, Daemon
-from support.images import PATH, busybox_archive, busybox_layer, docker_archive
-from support.registry import Registry
+from support.images import busybox_archive, busybox_layer, docker_archive
+from support.registry import Registry, push
 
 sampan_only = pytest.mark.skipif(bool(CONTROL), reason="the control has no such image")
 
@@ -26,42 +24,6 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     registry = Registry(tmp_path_factory.mktemp("registry"))
     yield registry
     registry.stop()
-
-
-def put(registry: Registry, path: str, data: bytes, type: str) -> None:
-    request = urllib.request.Request(f"http://{registry.address}/v2/{path}", data, {"Content-Type": type}, method="PUT")
-    urllib.request.urlopen(request).close()
-
-
-def push(registry: Registry, repository: str, tag: str, layers: list[bytes], command: list[str]) -> str:
-    """An image put into the registry by hand (OCI manifest, gzip layers); returns the manifest's digest."""
-
-    def blob(data: bytes) -> dict[str, object]:
-        digest = "sha256:" + hashlib.sha256(data).hexdigest()
-        url = f"http://{registry.address}/v2/{repository}/blobs/uploads/"
-        with urllib.request.urlopen(urllib.request.Request(url, b"", method="POST")) as response:
-            location = response.headers["Location"]
-        joined = location + ("&" if "?" in location else "?") + f"digest={digest}"
-        request = urllib.request.Request(joined, data, {"Content-Type": "application/octet-stream"}, method="PUT")
-        urllib.request.urlopen(request).close()
-        return {"digest": digest, "size": len(data)}
-
-    config = {
-        "architecture": "amd64", "os": "linux", "config": {"Cmd": command, "Env": [PATH]},
-        "rootfs": {"type": "layers", "diff_ids": ["sha256:" + hashlib.sha256(layer).hexdigest() for layer in layers]},
-    }  # fmt: skip
-    kind = "application/vnd.oci.image"
-    manifest = {
-        "schemaVersion": 2,
-        "mediaType": f"{kind}.manifest.v1+json",
-        "config": {"mediaType": f"{kind}.config.v1+json", **blob(json.dumps(config).encode())},
-        "layers": [
-            {"mediaType": f"{kind}.layer.v1.tar+gzip", **blob(gzip.compress(layer, mtime=0))} for layer in layers
-        ],
-    }
-    body = json.dumps(manifest).encode()
-    put(registry, f"{repository}/manifests/{tag}", body, f"{kind}.manifest.v1+json")
-    return "sha256:" + hashlib.sha256(body).hexdigest()
 
 
 def small_layer(name: str, text: str) -> bytes:

@@ -1,0 +1,45 @@
+"""Nothing that was acknowledged is lost and nothing half-made stays, whenever `sampand` is killed.
+
+`SAMPAN_CHAOS=300` runs that many rounds with 20 steady containers (some five minutes) instead of CI's few.
+`SAMPAN_CHAOS_SEED` gives another run.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from support.daemon import REPOSITORY
+from support.registry import binary
+
+pytestmark = [
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
+    pytest.mark.skipif(shutil.which("unshare") is None, reason="needs unshare"),
+    pytest.mark.skipif(binary() is None, reason="needs docker-registry, which test.sh unpacks"),
+]
+
+ROUNDS = int(os.environ.get("SAMPAN_CHAOS", "25"))
+SEED = os.environ.get("SAMPAN_CHAOS_SEED", "1")
+
+
+def run(program: str, *arguments: str, timeout: float) -> str:
+    """A program of `support` in network and mount namespaces of its own: what it sees there is the daemon's."""
+    done = subprocess.run(
+        ["unshare", "--net", "--mount", sys.executable, "-m", f"support.{program}", *arguments],
+        cwd=REPOSITORY,
+        env={**os.environ, "PYTHONPATH": f"{REPOSITORY}/tests:{os.environ.get('PYTHONPATH', '')}".rstrip(":")},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-4000:]
+    return done.stdout
+
+
+def test_killed_at_random_moments_the_daemon_keeps_its_promises() -> None:
+    print(run("chaos", str(ROUNDS), SEED, "20" if ROUNDS > 100 else "5", timeout=60 + 6 * ROUNDS))
