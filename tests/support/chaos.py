@@ -340,9 +340,11 @@ class Chaos:
         self.check_accounts()
 
     def _kill_early(self) -> None:
-        timer = threading.Timer(
-            self.random.uniform(0.15, 0.5), lambda: self.daemon.process and self.daemon.process.kill()
-        )
+        def strike() -> None:
+            if self.daemon.process is not None:
+                self.daemon.process.kill()
+
+        timer = threading.Timer(self.random.uniform(0.15, 0.5), strike)
         with contextlib.suppress(AssertionError):
             timer.start()
             self.daemon.start()

@@ -25,8 +25,8 @@ class Registry:
     """`address` is host:port; loopback registries are insecure by Docker's rule, so plain HTTP is right."""
 
     def __init__(self, root: Path, htpasswd: Path | None = None) -> None:
-        binary = binary()
-        assert binary is not None, "docker-registry is missing: run test.sh, which unpacks it"
+        program = binary()
+        assert program is not None, "docker-registry is missing: run test.sh, which unpacks it"
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.address = f"127.0.0.1:{probe.getsockname()[1]}"
@@ -37,7 +37,7 @@ class Registry:
             f'http: {{addr: "{self.address}"}}\n{auth}'
         )
         self._log = (root / "log").open("wb")
-        self._process = subprocess.Popen([binary, "serve", root / "config.yml"], stdout=self._log, stderr=self._log)
+        self._process = subprocess.Popen([program, "serve", root / "config.yml"], stdout=self._log, stderr=self._log)
         self._await()
 
     def _await(self) -> None:
