@@ -131,10 +131,8 @@ async def _run(settings: Settings, flags: configuration.Given) -> int:
     try:
         for listener in listeners:
             secure = context if listener.encrypted else None
-            if listener.socket.family == socket.AF_UNIX:
-                servers.append(await loop.create_unix_server(api.server, sock=listener.socket, ssl=secure))
-            else:
-                servers.append(await loop.create_server(api.server, sock=listener.socket, ssl=secure))
+            # Not create_unix_server: since Python 3.13 that removes the socket at the end, systemd's too.
+            servers.append(await loop.create_server(api.server, sock=listener.socket, ssl=secure))
         settings.pidfile.parent.mkdir(parents=True, exist_ok=True)
         settings.pidfile.write_text(str(os.getpid()))
         _watch_signals(loop, stop, flags)
