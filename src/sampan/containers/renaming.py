@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from sampan.containers import names
 from sampan.containers.context import Context, name_conflict
+from sampan.containers.model import Container
 from sampan.containers.roster import Record
 from sampan.errors import InvalidParameter, SampanError
 
 
 async def rename(context: Context, record: Record, name: str) -> None:
-    """Raises `InvalidParameter`, `Conflict`. Names of user-defined networks' DNS follow with the next start."""
+    """Raises `InvalidParameter`, `Conflict`. The DNS of user-defined networks follows at once."""
     async with record.lock:
         container = record.container
         old = container.name
@@ -23,11 +24,21 @@ async def rename(context: Context, record: Record, name: str) -> None:
         if name == old:
             raise InvalidParameter("Renaming a container with the same name as its current name")
         container.name = name
+        _follow(container, old, name)
         try:
             context.save(record)
         except BaseException:
             container.name = old
+            _follow(container, name, old)
             raise
+        if container.state.running:
+            await context.networks.rename(container.id, old, name)
         context.roster.reserve(name, record.id)
         context.roster.release(old, record.id)
         context.publish(container, "rename", oldName="/" + old)
+
+
+def _follow(container: Container, old: str, new: str) -> None:
+    for settings in container.networking.values():
+        if settings.dns_names:
+            settings.dns_names = [new if name == old else name for name in settings.dns_names]
