@@ -12,7 +12,9 @@ import asyncio
 import logging
 import signal
 import time
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any
 
 from sampan.containers.context import Context
 from sampan.containers.execs import Execs
@@ -88,11 +90,13 @@ def delay(health: Health, check: Check, started_at: int, now: int) -> float:
 
 
 class Checking:
-    """Runs the probes: one task a container, from start to end."""
+    """Runs the probes: one task a container, from start to end. `unhealthy` is told of each that turns unhealthy;
+    `service` sets it."""
 
     def __init__(self, context: Context, execs: Execs) -> None:
         self._context = context
         self._execs = execs
+        self.unhealthy: Callable[[Record], Coroutine[Any, Any, None]]
 
     def started(self, record: Record) -> None:
         """A run began."""
@@ -153,6 +157,9 @@ class Checking:
             self._context.save(record)
             if changed:
                 self._context.publish(record.container, f"health_status: {health.status}")
+                if health.status == UNHEALTHY:
+                    # A task of its own: what it does ends this one.
+                    self._context.keep(self.unhealthy(record))
 
     async def _probe(self, record: Record, check: Check) -> HealthLog:
         """One exec. At the timeout it is killed, and what it said by then is kept."""

@@ -45,6 +45,7 @@ from sampan.containers.starting import Starting
 from sampan.containers.stopping import Stopping
 from sampan.containers.streams import LogLine, Stream
 from sampan.containers.top import Processes
+from sampan.containers.unhealthy import Unhealthy
 from sampan.containers.updating import Updating
 from sampan.containers.volume_archive import VolumeArchives
 from sampan.containers.watching import Watching
@@ -107,6 +108,8 @@ class Containers:
         self._starting.remove = self._removing.automatic
         self._ending.remove = self._removing.after_run
         self._checking = Checking(context, self._execs)
+        unhealthy = Unhealthy(context, self._stopping)
+        self._checking.unhealthy, unhealthy.restart = unhealthy.act, self._restart
         self._files = Files(context)
         self._volume_archives = VolumeArchives(volumes)
         self._watching = Watching(context)
@@ -228,7 +231,7 @@ class Containers:
             error.message = f"Cannot restart container {ref}: {error.message}"
             raise
 
-    async def _restart(self, record: Record, timeout: int | None, signal: str | None) -> None:
+    async def _restart(self, record: Record, timeout: int | None = None, signal: str | None = None) -> None:
         if record.container.state.running:
             record.restarting_by_hand = True  # `--rm` does not mean this end
             try:

@@ -67,6 +67,11 @@ def check_host_config(host: HostConfig, config: Config) -> list[str]:
     if host.auto_remove and policy.name not in ("", "no"):
         raise InvalidParameter("can't create 'AutoRemove' container with restart policy")
     check_restart_policy(policy)
+    if host.health_on_failure not in ("", "none", "kill", "restart", "stop"):
+        raise InvalidParameter(
+            f"invalid health-on-failure action '{host.health_on_failure}'; "
+            "use one of 'none', 'kill', 'restart', or 'stop'"
+        )
     for extra in host.extra_hosts or []:
         _check_extra_host(extra)
     check_port_bindings(host.port_bindings or {})

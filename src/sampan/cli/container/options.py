@@ -144,6 +144,13 @@ HEALTH = (
         "duration",
         "Time between running the check during the start period (ms|s|m|h) (default 0s)",
     ),
+    Flag(
+        "health-on-failure",
+        "string",
+        'Action to take once the container turns unhealthy ("none", "kill", "restart", "stop")',
+        default="none",
+        shown='"none"',
+    ),
     Flag("no-healthcheck", "bool", "Disable any container-specified HEALTHCHECK"),
 )
 

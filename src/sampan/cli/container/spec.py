@@ -37,6 +37,8 @@ def build(flags: Flags, image: str, command: Sequence[str], proxies: Mapping[str
     body = _config(flags, image, command, volumes, exposed, proxies)
     if flags.yes("rm") and host["RestartPolicy"]["Name"] not in ("", "no"):
         raise CliError("conflicting options: cannot specify both --restart and --rm")
+    if flags.changed("health-on-failure"):
+        host["HealthOnFailure"] = flags.text("health-on-failure")  # only our engine knows it
     body["HostConfig"] = host
     body["NetworkingConfig"] = {"EndpointsConfig": endpoints(flags)}
     return body
