@@ -98,8 +98,9 @@ class ContentStore:
             raise NotFound(f"content {digest} not found") from None
 
     def put(self, data: bytes, expected: str = "", synced: bool = False) -> str:
-        """Stores a small blob; returns its digest. Raises `DigestMismatch` when it is not `expected`. `synced`: it is on
-        the disk when this returns."""
+        """Stores a small blob; returns its digest. Raises `DigestMismatch` when it is not `expected`. `synced`: it is
+        on the disk when this returns.
+        """
         digest = digest_of(data)
         if expected and digest != expected:
             raise DigestMismatch(expected, digest, len(data))

@@ -11,9 +11,9 @@ Source: OCI distribution-spec 1.1; distribution "Token Authentication", "OAuth2 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
@@ -74,10 +74,11 @@ class Remote:
         return self._session
 
     def repository(self, reference: Reference, auth: RegistryAuth | None = None, *, pull: bool = True) -> Repository:
+        """`pull=False`: for a push; mirrors are left out, and tokens are asked for writing too."""
         endpoints = self.hosts.endpoints(reference.domain, pull=pull)
         if (known := self.working.get(reference.domain)) in endpoints and not endpoints[0].mirror:
             endpoints = [known]
-        return Repository(self, reference, auth, endpoints)
+        return Repository(self, reference, auth, endpoints, "pull" if pull else "pull,push")
 
     async def close(self) -> None:
         if self._session is not None:
@@ -89,14 +90,19 @@ class Repository:
     """One repository on whichever of its endpoints answers."""
 
     def __init__(
-        self, remote: Remote, reference: Reference, auth: RegistryAuth | None, endpoints: Sequence[Endpoint]
+        self,
+        remote: Remote,
+        reference: Reference,
+        auth: RegistryAuth | None,
+        endpoints: Sequence[Endpoint],
+        actions: str = "pull",
     ) -> None:
         self._remote = remote
         self._reference = reference
         self._auth = auth
         self._endpoints = list(endpoints)
         self._authorization: dict[str, str] = {}
-        self._actions = "pull"
+        self._actions = actions
 
     # -- what is asked -----------------------------------------------------------------------------
     async def manifest(self, version: str) -> RemoteManifest:
@@ -121,6 +127,16 @@ class Repository:
                 return str(response.headers.get("Docker-Content-Digest", ""))
         except RegistryError:
             return ""
+
+    async def blob_size(self, digest: str) -> int | None:
+        """By HEAD; None when the repository has no such blob."""
+        try:
+            async with self._get(f"blobs/{digest}", method="HEAD") as response:
+                return response.content_length or 0
+        except RegistryError as error:
+            if error.http_status == HTTPStatus.NOT_FOUND:
+                return None
+            raise
 
     async def small_blob(self, descriptor: Descriptor, limit: int) -> bytes:
         """A config: read whole, verified."""
@@ -228,17 +244,23 @@ class Repository:
         self, path: str, *, headers: Mapping[str, str] | None = None, method: str = "GET", retry: bool = True
     ) -> AsyncIterator[ClientResponse]:
         """A successful response from the first endpoint that gives one. Raises `RegistryError` for a refusal."""
-        response = await self._ask(method, path, headers or {}, retry)
+        async with self.request(Ask(method, path, headers or {}, retry)) as response:
+            yield response
+
+    @asynccontextmanager
+    async def request(self, ask: Ask) -> AsyncIterator[ClientResponse]:
+        """As `_get`, of any kind."""
+        response = await self._ask(ask)
         try:
             yield response
         finally:
             response.close() if not response.content.at_eof() else response.release()
 
-    async def _ask(self, method: str, path: str, headers: Mapping[str, str], retry: bool) -> ClientResponse:
+    async def _ask(self, ask: Ask) -> ClientResponse:
         failure: SampanError | None = None
         for endpoint in tuple(self._endpoints):
             try:
-                response = await self._ask_endpoint(endpoint, method, path, headers, retry)
+                response = await self._ask_endpoint(endpoint, ask)
             except RegistryError as error:
                 # A mirror's refusal says nothing about the registry behind it.
                 if not endpoint.mirror:
@@ -256,18 +278,18 @@ class Repository:
             return response
         raise failure or SampanError(f"no endpoint for {self._reference.domain}")
 
-    async def _ask_endpoint(
-        self, endpoint: Endpoint, method: str, path: str, headers: Mapping[str, str], retry: bool
-    ) -> ClientResponse:
-        url = f"{endpoint.base}/v2/{self._reference.path}/{path}"
+    async def _ask_endpoint(self, endpoint: Endpoint, ask: Ask) -> ClientResponse:
+        url = f"{endpoint.base}/v2/{self._reference.path}/{ask.path}"
+        if ask.path.startswith(("/", "https://", "http://")):
+            url = urljoin(f"{endpoint.base}/", ask.path)
         tries = 0
         while True:
             tries += 1
-            last = tries >= _TRIES or not retry
+            last = tries >= _TRIES or not ask.retry
             try:
-                response = await self._authorized(endpoint, method, url, headers)
+                response = await self._authorized(endpoint, ask, url)
             except wire.lost() as error:
-                refused = failures.on_connection(error, f"{endpoint.base}/v2/")
+                refused = failures.on_connection(error, url if ask.path.startswith("/") else f"{endpoint.base}/v2/")
                 if last or not wire.worth_retrying(error):
                     raise refused from None
                 await wire.pause(tries)
@@ -294,47 +316,62 @@ class Repository:
             return tries < 4
         return False
 
-    async def _authorized(
-        self, endpoint: Endpoint, method: str, url: str, headers: Mapping[str, str]
-    ) -> ClientResponse:
+    async def _authorized(self, endpoint: Endpoint, ask: Ask, url: str) -> ClientResponse:
         """One request; on 401 once more with what the challenge asks for."""
         if self._auth is not None and self._auth.registry_token:
             self._authorization.setdefault(endpoint.base, f"Bearer {self._auth.registry_token}")
         used = self._authorization.get(endpoint.base, "")
-        response = await self._follow(endpoint, method, url, headers, used)
+        response = await self._follow(endpoint, ask, url, used)
         if response.status != HTTPStatus.UNAUTHORIZED:
             return response
         offered = challenges(response.headers.getall("WWW-Authenticate", []))
-        asked = Asked(endpoint, f"repository:{self._reference.path}:{self._actions}", method, url)
+        scope = f"repository:{self._reference.path}:{self._actions}" if ask.scope is None else ask.scope
+        asked = Asked(endpoint, scope, ask.method, url)
         fresh = await self._remote.tokens.answer(offered, asked, self._auth, used)
         if not fresh or fresh == used:
             return response
         response.close()
         self._authorization[endpoint.base] = fresh
-        return await self._follow(endpoint, method, url, headers, fresh)
+        return await self._follow(endpoint, ask, url, fresh)
 
-    async def _follow(
-        self, endpoint: Endpoint, method: str, url: str, headers: Mapping[str, str], authorization: str
-    ) -> ClientResponse:
+    async def _follow(self, endpoint: Endpoint, ask: Ask, url: str, authorization: str) -> ClientResponse:
         """Follows redirects by hand: aiohttp would repeat the Authorization on the same host's other port."""
         session = self._remote.session()
-        origin = wire.origin(url)
+        origin = wire.origin(endpoint.base)
         for _ in range(_REDIRECTS):
-            sent = dict(headers)
-            if authorization and wire.origin(url) == origin:
-                sent["Authorization"] = authorization
-            context: Any = self._remote.hosts.context(endpoint) if url.startswith("https:") else True
-            if wire.origin(url) != origin:
-                context = True
-            response = await session.request(method, url, headers=sent, allow_redirects=False, ssl=context)
+            if not url.startswith(("https://", "http://")) or (origin.startswith("https:") and url.startswith("http:")):
+                raise SampanError(f"{endpoint.host} redirects to {url.partition('?')[0]}, which is refused")
+            sent = dict(ask.headers)
+            context: Any = True
+            if wire.origin(url) == origin:
+                if authorization:
+                    sent["Authorization"] = authorization
+                if origin.startswith("https:"):
+                    context = self._remote.hosts.context(endpoint)
+            data = ask.body() if ask.body is not None else None
+            response = await session.request(
+                ask.method, url, headers=sent, data=data, allow_redirects=False, ssl=context
+            )
             target = response.headers.get("Location", "")
             if response.status not in (301, 302, 303, 307, 308) or not target:
                 return response
             response.release()
             url = urljoin(url, target)
-            if not url.startswith(("https://", "http://")) or (origin.startswith("https:") and url.startswith("http:")):
-                raise SampanError(f"{endpoint.host} redirects to {url.partition('?')[0]}, which is refused")
         raise SampanError(f"{endpoint.host}: stopped after {_REDIRECTS} redirects")
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One request. `path` is below the repository, or absolute, or a whole URL (an upload's Location). `body` makes
+    the body, anew for every attempt."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    retry: bool = True
+    body: Callable[[], Any] | None = None
+    scope: str | None = None
+    """What a token is asked for where the challenge does not say; None: this repository."""
 
 
 class _Tags(msgspec.Struct):
