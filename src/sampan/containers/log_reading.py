@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,7 +45,7 @@ class Growth:
         self._task: asyncio.Task[None] | None = None
 
     @contextlib.contextmanager
-    def of(self, path: Path, event: asyncio.Event):  # type: ignore[no-untyped-def]
+    def of(self, path: Path, event: asyncio.Event) -> Iterator[None]:
         """Sets `event` whenever the file changes, until the block ends."""
         if self._inotify is None:
             self._inotify = inotify.Inotify()

@@ -7,7 +7,7 @@ value); `None` here means "not given". `StrSlice` fields accept a string or a li
 
 Words: a *container* is a document plus a snapshot; it is *created* once, *started* many times, and each start is one
 run with a pid, a start and a finish time and an exit code. Its *status* is one of `Status`; `TRANSITIONS` is the table
-of allowed changes, and `containers.life` is the only writer.
+of allowed changes, and `containers.transitions` is the only writer.
 """
 
 from __future__ import annotations
