@@ -14,7 +14,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/info", system.info),
     Route("GET", "/events", system.events, disposable=True),
     Route("GET", "/system/df", system.disk_usage, since=(1, 25)),
-    Route("POST", "/auth", system.auth),
+    Route("POST", "/auth", images.auth),
     # Containers
     Route("GET", "/containers/json", containers.list_),
     Route("POST", "/containers/create", containers.create),
@@ -59,7 +59,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/images/{name}/push", images.push, disposable=True),
     Route("POST", "/images/{name}/tag", images.tag),
     Route("DELETE", "/images/{name}", images.delete),
-    Route("GET", "/distribution/{name}/json", system.distribution, since=(1, 30)),
+    Route("GET", "/distribution/{name}/json", images.distribution, since=(1, 30)),
     Route("POST", "/commit", system.commit),
     Route("POST", "/build", system.build, disposable=True),
     Route("POST", "/build/prune", system.build_prune, since=(1, 31)),

@@ -5,6 +5,7 @@ it imports.
 from __future__ import annotations
 
 import asyncio
+import builtins
 import contextlib
 import logging
 import platform as machine
@@ -23,7 +24,9 @@ from sampan.images.loading import Loader, chunks
 from sampan.images.model import Image, Platform, RunConfig
 from sampan.images.progress import LayerProgress, Progress, message
 from sampan.images.pulling import Puller
+from sampan.images.pushing import Pusher
 from sampan.images.references import Reference
+from sampan.images.remote import asking
 from sampan.images.remote.auth import RegistryAuth
 from sampan.images.remote.client import Remote
 from sampan.images.remote.hosts import Hosts
@@ -224,6 +227,47 @@ class Images:
         progress(_status(hello.REFERENCE, before != id))
         attributes = {**self._labels(id), "name": hello.NAME}
         self._events.publish("image", "pull", hello.REFERENCE.familiar, attributes)
+
+    async def push(
+        self, reference: str, platform: Platform | None, auth: RegistryAuth | None, progress: Progress
+    ) -> None:
+        """`reference` with a tag, or without: then every tag of the repository. Progress as Docker draws it."""
+        parsed = references.parse(reference)
+        if parsed.digest:
+            raise InvalidParameter("cannot push a digest reference")
+        progress(message(f"The push refers to repository [{parsed.name}]"))
+        tags = [name for name in self._tags_of(parsed) if not parsed.tag or name.tag == parsed.tag]
+        if not self._tags_of(parsed):
+            raise NotFound(f"An image does not exist locally with the tag: {parsed.familiar_name}")
+        if not tags:
+            raise NotFound(f"tag does not exist: {parsed.familiar}")
+        pusher = Pusher(self.holdings, self.remote)
+        for name in tags:
+            record = self._catalog.references[name.key()]
+            target = await pusher.push(name, platform, auth, progress)
+            if self.holdings.content.exists(target) and record.image in self._catalog.images:
+                known = self._catalog.images[record.image]
+                self._catalog.put(record.image, known, [(name._replace(tag="", digest=target), target)])
+            attributes = {**self._labels(record.image), "name": name.familiar_name}
+            self._events.publish("image", "push", name.familiar, attributes)
+
+    def _tags_of(self, repository: Reference) -> builtins.list[Reference]:
+        names = (references.parse(key) for key in self._catalog.references if key.startswith(f"{repository.name}:"))
+        return sorted(name for name in names if name.name == repository.name and not name.digest)
+
+    async def login(self, auth: RegistryAuth) -> None:
+        """Tries credentials at their registry. Raises `Unauthorized`."""
+        await asking.login(self.remote, auth)
+
+    async def distribution(self, reference: str, auth: RegistryAuth | None) -> asking.Distribution:
+        """What a name stands for at its registry."""
+        return await asking.inspect(self.remote, references.parse(reference).tagged(), auth)
+
+    async def search(
+        self, term: str, limit: int, filters: Mapping[str, Sequence[str]], auth: RegistryAuth | None
+    ) -> builtins.list[asking.SearchResult]:
+        """Images that a registry has: Docker Hub's, or those of the registry the term names."""
+        return await asking.search(self.remote, term, limit, filters, auth)
 
     # -- archives ----------------------------------------------------------------------------------
     async def load(

@@ -100,7 +100,30 @@ async def history(call: Call) -> web.StreamResponse:
 
 
 async def search(call: Call) -> web.StreamResponse:
-    raise NotSupported("searching registries is not supported yet")
+    filters = Filters.parse(call.text("filters"), ("is-automated", "is-official", "stars"))
+    limit = call.text("limit") or "0"
+    if not limit.removeprefix("-").isdigit():
+        raise InvalidParameter(f'invalid limit specified: strconv.Atoi: parsing "{limit}": invalid syntax')
+    found = await call.engine.images.search(call.text("term"), int(limit), filters.as_lists(), registry_auth(call))
+    return reply([msgspec.to_builtins(result) | {"description": result.description or ""} for result in found])
+
+
+async def distribution(call: Call) -> web.StreamResponse:
+    found = await call.engine.images.distribution(call.name, registry_auth(call))
+    return reply(
+        {
+            "Descriptor": msgspec.to_builtins(found.descriptor),
+            "Platforms": [msgspec.to_builtins(platform) for platform in found.platforms],
+        }
+    )
+
+
+async def auth(call: Call) -> web.StreamResponse:
+    """`POST /auth`: are these credentials good?"""
+    given = decoding.convert(await call.json(), _Auth, "AuthConfig")
+    username, password = _decoded(given)
+    await call.engine.images.login(RegistryAuth(username, password, given.serveraddress, given.identitytoken))
+    return reply({"IdentityToken": "", "Status": "Login Succeeded"})
 
 
 # -- changing ----------------------------------------------------------------------------------------
@@ -172,12 +195,18 @@ def registry_auth(call: Call) -> RegistryAuth | None:
         given = decoding.convert(decoding.parse(text), _Auth, "AuthConfig")
     except (binascii.Error, ValueError, SampanError):
         return None
-    username, password = given.username, given.password
-    if given.auth and not username:
-        with contextlib.suppress(binascii.Error, UnicodeDecodeError):
-            username, _, password = base64.b64decode(given.auth).decode().partition(":")
+    username, password = _decoded(given)
     auth = RegistryAuth(username, password, given.serveraddress, given.identitytoken, given.registrytoken)
     return auth if username or auth.identity_token or auth.registry_token else None
+
+
+def _decoded(given: _Auth) -> tuple[str, str]:
+    """(user name, password), which `auth` may carry instead."""
+    if given.auth and not given.username:
+        with contextlib.suppress(binascii.Error, UnicodeDecodeError):
+            username, _, password = base64.b64decode(given.auth).decode().partition(":")
+            return username, password
+    return given.username, given.password
 
 
 async def create(call: Call) -> web.StreamResponse:
@@ -211,7 +240,17 @@ async def _import(call: Call, platform: Platform | None) -> web.StreamResponse:
 
 
 async def push(call: Call) -> web.StreamResponse:
-    raise NotSupported("pushing images is not supported yet")
+    """One tag, or all of a repository. The name carries no tag, `tag` does."""
+    if "X-Registry-Auth" not in call.request.headers and not call.request.can_read_body:
+        raise InvalidParameter("Bad parameters and missing X-Registry-Auth: EOF")
+    reference = references.parse(call.name)
+    if reference.digest:
+        raise InvalidParameter("cannot push a digest reference")
+    if tag := call.text("tag"):
+        reference = reference.with_tag(tag)
+    platform = _one_platform(call, (1, 46))
+    auth = registry_auth(call)
+    return await progress(call, lambda show: call.engine.images.push(reference.familiar, platform, auth, show))
 
 
 async def progress(

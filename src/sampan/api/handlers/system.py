@@ -46,10 +46,6 @@ async def info(call: Call) -> web.StreamResponse:
     return reply(views.info(system.host(), await system.facts(engine), system.counts(engine), call.version))
 
 
-async def auth(call: Call) -> web.StreamResponse:
-    raise NotSupported("logging in to registries is not supported yet")
-
-
 # -- events ------------------------------------------------------------------------------------------
 async def events(call: Call) -> web.StreamResponse:
     since, until = parse(call.text("since")), parse(call.text("until"))
@@ -182,7 +178,3 @@ async def build_prune(call: Call) -> web.StreamResponse:
 
 async def commit(call: Call) -> web.StreamResponse:
     raise NotSupported("committing a container to an image is not supported yet")
-
-
-async def distribution(call: Call) -> web.StreamResponse:
-    raise NotSupported("asking a registry for an image's manifest is not supported yet")
