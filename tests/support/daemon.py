@@ -186,4 +186,4 @@ class Daemon:
 
     def load(self, archive: bytes) -> None:
         status, body = self.api("POST", "/images/load?quiet=1", archive, {"Content-Type": "application/x-tar"})
-        assert status == 200, body
+        assert status == 200 and "error" not in str(body), body

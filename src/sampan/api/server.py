@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import re
 from typing import TYPE_CHECKING
 
@@ -69,6 +70,11 @@ class Api:
             response = reply({"message": error.message}, status=error.status)
         except (ConnectionError, asyncio.CancelledError):
             raise
+        except OSError as error:
+            log.exception("Handler for %s %s failed", request.method, request.path)
+            reason = (error.strerror or str(error)).lower()
+            place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+            response = reply({"message": f"{place}{reason}"}, status=500)
         except Exception as error:
             log.exception("Handler for %s %s failed", request.method, request.path)
             response = reply({"message": str(error) or type(error).__name__}, status=500)

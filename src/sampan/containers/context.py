@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 LOG = "container.log"
+_SAVE_AGAIN = 2.0
+"""Seconds until a state that did not fit on the disk is written again."""
 
 
 class Intent(msgspec.Struct):
@@ -53,6 +55,8 @@ class Context:
     mounting: Mounting
     roster: Roster = field(default_factory=Roster)
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
+    unsaved: set[Record] = field(default_factory=set)
+    """What happened to them could not be written yet."""
 
     # -- places ------------------------------------------------------------------------------------
     @property
@@ -81,12 +85,26 @@ class Context:
             raise name_conflict(container.name, taken.owner) from None
 
     def save_what_happened(self, record: Record) -> None:
-        """For changes that nobody can refuse any more: a full disk is logged, and memory knows better until the next
-        write, or until reconciling finds out again."""
+        """For changes that nobody can refuse any more: a full disk is logged, and memory knows better until a later
+        write succeeds, or until reconciling finds out again."""
         try:
             self.save(record)
+            self.unsaved.discard(record)
         except (DiskFull, sqlite3.Error) as error:
-            log.error("the state of container %s is not saved: %s", record.id, error)
+            log.error("the state of container %s is not saved yet: %s", record.id, error)
+            if not self.unsaved:
+                asyncio.get_running_loop().call_later(_SAVE_AGAIN, self._save_again)
+            self.unsaved.add(record)
+
+    def _save_again(self) -> None:
+        for record in tuple(self.unsaved):
+            if record.id in self.roster:
+                try:
+                    self.save(record)
+                except (DiskFull, sqlite3.Error):
+                    asyncio.get_running_loop().call_later(_SAVE_AGAIN, self._save_again)
+                    return
+            self.unsaved.discard(record)
 
     def publish(self, container: Container, action: str, **attributes: str) -> None:
         labels = container.config.labels or {}

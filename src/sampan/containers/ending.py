@@ -62,6 +62,8 @@ class Ending:
                     await self.remove(record)
                 else:
                     await self._starting.undo(record.container, self._context.bundle(record.container))
+                if record in self._context.unsaved:
+                    self._context.runtime.remember(exit)
         except Exception:
             log.exception("recording the exit of container %s", exit.id)
 

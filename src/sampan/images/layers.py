@@ -42,7 +42,8 @@ OPAQUE_XATTR = "trusted.overlay.opaque"
 _OVERLAY_XATTRS = "trusted.overlay."
 _CHECK_EVERY = 64 << 20
 _RESERVE = 64 << 20
-"""Bytes of the disk that no layer may take: a bomb ends here, with the daemon still able to write its state."""
+"""Bytes of the disk (of a small one, a twentieth) that no layer may take: a bomb ends here, with the daemon still able
+to write its state."""
 _CLONE_FS = 0x200
 
 
@@ -376,7 +377,7 @@ class _Applier:
     def _check_space(self, coming: int) -> None:
         found = os.fstatvfs(self._root)
         free = found.f_bavail * found.f_frsize
-        if free < coming + _RESERVE:
+        if free < coming + min(_RESERVE, found.f_blocks * found.f_frsize // 20):
             raise DiskFull(f"the layer needs more than the {free >> 20} MiB that are free")
         self._unchecked = 0
 

@@ -301,6 +301,10 @@ class Runtime:
         """The exit that conmon wrote for a container, if it did; for reconciling."""
         return self._exits.read(bundle.id)
 
+    def remember(self, exit: Exit) -> None:
+        """Writes a container's exit file again after `delete`: for one whose state could not be saved."""
+        self._exits.write(exit)
+
     def acknowledge(self, exit: Exit) -> None:
         """Removes the exit file (of an exec: its directory)."""
         if exit.exec_id is None:

@@ -91,7 +91,11 @@ class Volumes:
             labels[ANONYMOUS_LABEL] = ""
         volume = Volume(name=name, options=options, labels=labels, created=time.time_ns(), anonymous=anonymous)
         self._make_directory(name)
-        self._documents.put(name, volume, name)
+        try:
+            self._documents.put(name, volume, name)
+        except Exception:  # a full disk
+            trees.remove(self._root / name)
+            raise
         self._events.publish("volume", "create", name, {"driver": "local"})
         return volume
 
