@@ -108,7 +108,7 @@ def _handles(nft: Nft, chain: Chain, own_table: str) -> list[int]:
 
 def _legacy_loaded(family: str) -> bool:
     """x_tables' filter table exists (asking otherwise would create it)."""
-    names = Path("/proc/net/ip6_tables_names" if family == "legacy6" else "/proc/net/ip_tables_names")
+    names = Path("/proc/thread-self/net", "ip6_tables_names" if family == "legacy6" else "ip_tables_names")
     with contextlib.suppress(OSError):
         return "filter" in names.read_text().split()
     return False
