@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
+import subprocess
 from collections.abc import Iterator
+from functools import cache
 
 import pytest
 
@@ -25,3 +28,21 @@ def daemon(request: pytest.FixtureRequest) -> Iterator[Daemon]:
         yield daemon
     finally:
         daemon.stop()
+
+
+@cache
+def docker_cli_version() -> int:
+    """The major version of the stock CLI here: 20 on Debian 12, 26 on Debian 13, …"""
+    said = subprocess.run([docker_binary(), "--version"], capture_output=True, text=True, check=True).stdout
+    found = re.search(r"version (\d+)", said)
+    assert found, said
+    return int(found[1])
+
+
+@pytest.fixture(autouse=True)
+def skip_what_an_old_docker_cli_lacks(request: pytest.FixtureRequest) -> None:
+    """`@pytest.mark.docker_cli(N)`: with the stock client this test needs version N; older ones have other words."""
+    marker = request.node.get_closest_marker("docker_cli")
+    given = getattr(request.node, "callspec", None)
+    if marker and given and given.params.get("daemon") == "docker" and docker_cli_version() < marker.args[0]:
+        pytest.skip(f"needs the docker CLI {marker.args[0]}")

@@ -173,6 +173,7 @@ def test_cp_sees_volumes(daemon: Daemon, container_name: str, tmp_path: Path) ->
     assert (tmp_path / "seen").read_text() == "mounted"
 
 
+@pytest.mark.docker_cli(24)
 def test_cp_of_what_is_not_there(daemon: Daemon, box: str, tmp_path: Path) -> None:
     result = daemon.cli("cp", f"{box}:/nosuch", str(tmp_path))
     assert result.returncode == 1 and "Could not find the file /nosuch in container" in result.stderr

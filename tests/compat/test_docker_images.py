@@ -132,6 +132,7 @@ def test_pull_of_what_is_not_there(daemon: Daemon, registry: Registry) -> None:
     assert f"manifest for {registry.address}/team/nosuch:1 not found: manifest unknown" in result.stderr
 
 
+@pytest.mark.docker_cli(24)
 def test_bad_reference(daemon: Daemon) -> None:
     result = daemon.cli("pull", "Upper")
     assert result.returncode == 1 and "repository name (library/Upper) must be lowercase" in result.stderr

@@ -29,6 +29,7 @@ def until(condition: Callable[[], bool], seconds: float = 15) -> None:
 
 
 # -- volume commands -------------------------------------------------------------------------------
+@pytest.mark.docker_cli(24)
 def test_a_volume_s_life(daemon: Daemon, volume: str) -> None:
     assert daemon.ok("volume", "create", "--label", "tier=db", volume) == volume
     (found,) = json.loads(daemon.ok("volume", "inspect", volume))
@@ -61,6 +62,7 @@ def test_data_outlives_containers_and_a_used_volume_stays(daemon: Daemon, volume
     assert daemon.ok("volume", "ls", "-q", "--filter", "dangling=true", "--filter", f"name={volume}") == volume
 
 
+@pytest.mark.docker_cli(24)
 def test_prune_takes_anonymous_volumes_only(daemon: Daemon, volume: str) -> None:
     daemon.ok("volume", "create", volume)
     anonymous = daemon.ok("volume", "create")
@@ -143,6 +145,7 @@ def test_a_file_of_the_host_replaces_a_file_of_docker_s(daemon: Daemon, tmp_path
         )
 
 
+@pytest.mark.docker_cli(26)
 def test_a_subpath_stays_inside_its_volume(daemon: Daemon, volume: str) -> None:
     script = "mkdir /d/ok; echo in > /d/ok/file; ln -s /etc /d/out"
     daemon.ok("run", "--rm", "-v", f"{volume}:/d", "busybox", "sh", "-c", script)
