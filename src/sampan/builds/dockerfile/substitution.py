@@ -21,18 +21,21 @@ _Kind = TypeVar("_Kind", bound=ast.Instruction)
 
 
 class Expander:
-    """Replaces variables by `environment` as it was before an instruction, and remembers the undefined ones it met."""
+    """Replaces variables by `environment` as it was before an instruction.
+
+    `unmatched`: the undefined ones it met, as often as words have them.
+    """
 
     def __init__(self, environment: Mapping[str, str], escape: str = "\\") -> None:
         self.environment = environment
         self.escape = escape
-        self.unmatched: dict[str, None] = {}
+        self.unmatched: list[str] = []
 
     def word(self, text: str) -> str:
         if not text:
             return text
         found = expand(text, self.environment, self.escape)
-        self.unmatched.update(dict.fromkeys(found.unmatched))
+        self.unmatched += found.unmatched
         return found.text
 
     def words(self, texts: tuple[str, ...]) -> tuple[str, ...]:
@@ -50,7 +53,7 @@ class Expander:
         if not file.expand or not (b"$" in file.data or b"\\" in file.data):
             return file
         found = expand(file.data.decode("utf-8", "surrogateescape"), self.environment, ignore_quotes=True)
-        self.unmatched.update(dict.fromkeys(found.unmatched))
+        self.unmatched += found.unmatched
         return replace(file, data=found.text.encode("utf-8", "surrogateescape"))
 
 

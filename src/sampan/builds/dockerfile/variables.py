@@ -29,7 +29,7 @@ SCAN_ARGUMENTS = frozenset(("BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_ST
 
 
 class GlobalArguments(Struct, frozen=True):
-    """What FROM lines see. `declared`: the ARGs of the file, with or without a value; `values` has the platform's too."""
+    """What FROM lines see. `declared`: the ARGs of the file, also without a value; `values` has the platform's too."""
 
     values: dict[str, str]
     declared: frozenset[str] = frozenset()
@@ -88,5 +88,5 @@ def arg_values(arg: Arg, given: Mapping[str, str], inherited: Mapping[str, str],
         if value is not None and definition.key not in SCAN_ARGUMENTS:
             environment[definition.key] = value
         found.append(replace(definition, value=value))
-    expander.unmatched.update(inside.unmatched)
+    expander.unmatched += inside.unmatched
     return replace(arg, arguments=tuple(found))
