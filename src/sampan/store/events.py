@@ -6,12 +6,15 @@ Source of the shape: `GET /events` of the Docker Engine API (type, action, actor
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 
 import msgspec
 
-from sampan.store.database import Database
+from sampan.store.database import Database, DiskFull
+
+log = logging.getLogger(__name__)
 
 HISTORY = 4096
 """How many events the history keeps; Docker keeps 256 and loses them with the daemon."""
@@ -62,15 +65,21 @@ class EventLog:
 
     def publish(self, type: str, action: str, id: str, attributes: Mapping[str, str] | None = None) -> Event:
         """Records and announces one event; times never run backwards, so order by time is order of publication."""
-        with self._database.transaction() as connection:
-            self._last = max(self._clock(), self._last + 1)
-            event = Event(type, action, id, dict(attributes or {}), self._last)
-            sequence = connection.execute(
-                "INSERT INTO events (time, body) VALUES (?, ?)", (event.time, msgspec.json.encode(event))
-            ).lastrowid
-            connection.execute("DELETE FROM events WHERE seq <= ?", ((sequence or 0) - HISTORY,))
-            self._announce(event)
+        try:
+            with self._database.transaction() as connection:
+                event = self._next(type, action, id, attributes)
+                self._announce(event)  # first: a full disk keeps nobody from hearing it
+                sequence = connection.execute(
+                    "INSERT INTO events (time, body) VALUES (?, ?)", (event.time, msgspec.json.encode(event))
+                ).lastrowid
+                connection.execute("DELETE FROM events WHERE seq <= ?", ((sequence or 0) - HISTORY,))
+        except DiskFull:
+            log.error("the event %s %s of %s is not in the history: the disk is full", type, action, id)
         return event
+
+    def _next(self, type: str, action: str, id: str, attributes: Mapping[str, str] | None) -> Event:
+        self._last = max(self._clock(), self._last + 1)
+        return Event(type, action, id, dict(attributes or {}), self._last)
 
     def _announce(self, event: Event) -> None:
         if self._loop is None:
