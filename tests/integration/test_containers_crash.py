@@ -233,3 +233,25 @@ async def test_on_a_full_disk_nothing_new_is_made_and_what_is_there_can_be_stopp
         await process.engine.close()
         mounts.unmount(data)
         shutil.rmtree(process.root)
+
+
+async def test_a_wiped_exec_root_is_survived(engine: InProcess) -> None:
+    """As after a reboot, but with processes and cgroups still there: somebody cleaned /run."""
+    from support.inprocess import abandon
+
+    container = await engine.start("sleep", "100", name="wiped", restart_policy=RestartPolicy(name="always"))
+    await abandon(engine.engine)
+    run = engine.root / "run"
+    for mount in sorted(
+        (m.mount_point for m in mounts.mountinfo() if m.mount_point.startswith(f"{run}/")), reverse=True
+    ):
+        mounts.unmount(mount)
+    shutil.rmtree(run)
+    await engine.open()
+    for _ in range(200):
+        after = engine.engine.containers.get("wiped")
+        if after.state.running:
+            break
+        await asyncio.sleep(0.02)
+    assert after.state.status is Status.RUNNING and after.state.pid != container.state.pid
+    assert not os.path.exists(f"/proc/{container.state.pid}")  # noqa: PTH110

@@ -23,7 +23,7 @@ from sampan.containers.starting import Starting
 from sampan.errors import Conflict, SampanError
 from sampan.linux import mounts
 from sampan.networks import Sandbox
-from sampan.runtime import Bundle
+from sampan.runtime import Bundle, cgroups
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +113,18 @@ class Reconcile:
                 container = record.container if record else Container(id=id)
                 bundle = Bundle(id, context.bundles / id, None)
                 await self._starting.undo(container, bundle)
+        await self._sweep_cgroups(live)
         await asyncio.to_thread(self._sweep_disk)
+
+    async def _sweep_cgroups(self, live: set[str]) -> None:
+        """Of containers whose bundle is gone, with the exec root. Those of unknown ids may be another engine's."""
+        parent = self._context.settings.cgroup_parent
+        found = {name for place in cgroups.directories(parent) for name in _names(place)}
+        for id in found:
+            if id in self._context.roster and id not in live:
+                cgroup = f"{parent}/{id}"
+                await cgroups.kill(cgroup)
+                await cgroups.remove(cgroup)
 
     def _sweep_disk(self) -> None:
         context = self._context
