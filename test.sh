@@ -38,6 +38,11 @@ if ! command -v docker >/dev/null || ! [[ -x $peers/usr/bin/docker-registry ]]; 
   command -v docker >/dev/null || [[ -x $peers/usr/bin/docker ]] || unpack docker-cli docker.io
   [[ -x $peers/usr/bin/docker-registry ]] || unpack docker-registry
 fi
+# Compose v2 is docker-compose-v2 in Ubuntu, docker-compose from Debian 13 on; what Debian 12 calls so is version 1, and its tests skip.
+if ! [[ -x $peers/usr/libexec/docker/cli-plugins/docker-compose || -e $peers/no-compose ]]; then
+  compose=$(apt-cache policy docker-compose-v2 docker-compose 2>/dev/null | awk '/^[^ ]/ {name=$1} /Candidate: [2-9]/ {print name; exit}')
+  if [[ -n $compose ]]; then unpack "${compose%:}"; else touch "$peers/no-compose"; fi
+fi
 
 run=(.venv/bin/python -m pytest -p no:cacheprovider)
 if (($#)); then exec "${run[@]}" "$@"; fi
