@@ -72,7 +72,7 @@ class Client:
         return [
             *(self.create, self.create_and_start, self.start, self.start, self.stop, self.kill, self.remove),
             *(self.remove, self.force_remove, self.run_removed, self.load, self.pull, self.remove_image, self.rename),
-            *(self.network, self.volume, self.connect, self.execute, self.commit, self.upload),
+            *(self.network, self.volume, self.connect, self.execute, self.commit, self.upload, self.kill_keeper),
         ]
 
     # -- one request, and what it means -----------------------------------------------------------
@@ -152,6 +152,15 @@ class Client:
         body = {"Image": "busybox", "Cmd": ["sh", "-c", "sleep 0.05"], "HostConfig": {"AutoRemove": True}}
         _, created = self.call("POST", "/containers/create", body)
         self.call("POST", f"/containers/{created['Id']}/start")
+
+    def kill_keeper(self) -> None:
+        """conmon is killed, too."""
+        name = self.name("c")
+        status, found = self.call("GET", f"/containers/{name}/json", legal=(200, 404))
+        if status == 200 and found["State"]["Running"]:
+            with contextlib.suppress(OSError, ValueError):
+                pidfile = self.daemon.exec_root / "containers" / found["Id"] / "conmon.pid"
+                os.kill(int(pidfile.read_text()), signal.SIGKILL)
 
     def rename(self) -> None:
         name, other = self.name("c"), self.name("c")

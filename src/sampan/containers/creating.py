@@ -152,9 +152,13 @@ def claim(context: Context, container: Container, points: list[MountPoint]) -> N
     if not any(point.anonymous for point in points):
         context.mounting.claim(container.id, points, container.host_config)
         return
-    with context.database.transaction():
-        context.mounting.claim(container.id, points, container.host_config)
-        context.intents.put(container.id, Intent([point.name for point in points if point.anonymous]))
+    try:
+        with context.database.transaction():
+            context.mounting.claim(container.id, points, container.host_config)
+            context.intents.put(container.id, Intent([point.name for point in points if point.anonymous]))
+    except BaseException:
+        context.mounting.unclaim(container.id, points)
+        raise
 
 
 def _foreign(image: Image) -> list[str]:

@@ -71,6 +71,13 @@ class Mounting:
                     point.source = str(self._volumes.mountpoint(made.name))
             undo.pop_all()
 
+    def unclaim(self, container_id: str, points: Sequence[MountPoint]) -> None:
+        """The transaction around `claim` failed: documents of volumes it made are gone, directories are not."""
+        self.settle(container_id, points)
+        for point in points:
+            if point.type == "volume" and point.name:
+                self._volumes.unmake(point.name)
+
     def settle(self, container_id: str, points: Sequence[MountPoint]) -> None:
         """The container's document names the volumes now: that keeps them."""
         for point in points:

@@ -35,23 +35,27 @@ class Puller:
         repository = self._remote.repository(reference, auth)
         version = reference.digest or reference.tag
         async with self._holdings.lease() as lease:
-            top = await self._top(repository, reference, version)
+            top = await self._top(repository, reference, version, lease)
             label = reference.tag or reference.digest
             progress(message(f"Pulling from {reference.path}", label))
             lease.hold(top.digest)
             await asyncio.to_thread(self._holdings.content.put, top.data, top.digest)
             chosen, manifest = await self._select(repository, top, platform or platforms.host(), lease)
             id, config = await self._config(repository, manifest, chosen, lease)
+            # Before `_whole` looks, or an `rmi` under way could take the layers of an image that is written down again.
+            lease.hold(*chain_ids(config.rootfs.diff_ids), *(layer.digest for layer in manifest.layers))
             if not self._whole(id, manifest):
-                await self._layers(repository, manifest, config, lease, progress)
+                await self._layers(repository, manifest, config, progress)
             changed, replaced = self._publish(reference, id, manifest, config, chosen.digest, top.digest)
             lease.hold(*replaced)  # collected with the lease, when nothing else names it
         progress(message(f"Digest: {top.digest}"))
         return id, changed
 
-    async def _top(self, repository: Repository, reference: Reference, version: str) -> RemoteManifest:
+    async def _top(self, repository: Repository, reference: Reference, version: str, lease: Lease) -> RemoteManifest:
         """What the name stands for: from here when the registry says it is unchanged (a HEAD costs no rate limit)."""
         known = self._holdings.catalog.references.get(reference.key())
+        if known is not None:
+            lease.hold(known.target)  # before looking: an `rmi` may be under way
         if known is not None and self._holdings.content.exists(known.target):
             digest = reference.digest or await repository.manifest_digest(version)
             if digest == known.target:
@@ -113,13 +117,12 @@ class Puller:
         return record is not None and record.layers == [layer.digest for layer in manifest.layers]
 
     async def _layers(
-        self, repository: Repository, manifest: Manifest, config: ImageConfig, lease: Lease, progress: Progress
+        self, repository: Repository, manifest: Manifest, config: ImageConfig, progress: Progress
     ) -> None:
         """All layers at once (the fetcher bounds it). Each is a directory of its own, so none waits for the one
         below.
         """
         chain = chain_ids(config.rootfs.diff_ids)
-        lease.hold(*chain, *(layer.digest for layer in manifest.layers))
         missing: list[tuple[Wanted, LayerProgress]] = []
         for position, descriptor in enumerate(manifest.layers):
             line = LayerProgress(progress, descriptor.digest)

@@ -113,6 +113,12 @@ class Volumes:
                 f"create {name}: error while creating volume path '{directory}': {error.strerror}"
             ) from None
 
+    def unmake(self, name: str) -> None:
+        """The directory of a volume whose document was rolled back; nothing happens to one that exists."""
+        with self._lock:
+            if self._documents.get(name) is None and (self._root / name).exists():
+                self._adopt_directory(self._root / name)
+
     def get(self, name: str) -> Volume:
         """Raises `NotFound("get …: no such volume")`."""
         volume = self._documents.get(name)
