@@ -93,7 +93,13 @@ OPTIONS: tuple[Option, ...] = (
         "ports-behind-firewall",
         "ports_behind_firewall",
     ),
+    Option("registry", "string", "Serve a registry of the daemon's own images at HOST:PORT", "registry", "registry"),
+    Option(
+        "registry-htpasswd", "string", "Its users, a file of bcrypt entries", "registry-htpasswd", "registry_htpasswd"
+    ),
     Option("registry-mirror", "list", "Mirror of Docker Hub to ask first", "registry-mirrors", "registry_mirrors"),
+    Option("registry-tlscert", "string", "Its TLS certificate", "registry-tlscert", "registry_tlscert"),
+    Option("registry-tlskey", "string", "Its TLS key", "registry-tlskey", "registry_tlskey"),
     Option(
         "shutdown-timeout",
         "int",
@@ -341,7 +347,21 @@ def check(settings: Settings) -> None:
     for mirror in settings.registry_mirrors:
         if not mirror.startswith(("http://", "https://")):
             raise ConfigurationError(f'invalid mirror: unsupported scheme in "{mirror}": use http:// or https://')
+    _check_registry(settings)
     _check_hosts(settings)
+
+
+def _check_registry(settings: Settings) -> None:
+    others = (settings.registry_htpasswd, settings.registry_tlscert, settings.registry_tlskey)
+    if not settings.registry:
+        if any(others):
+            raise ConfigurationError("--registry-htpasswd, --registry-tlscert and --registry-tlskey need --registry")
+        return
+    host, colon, port = settings.registry.rpartition(":")
+    if not colon or not port.isdigit() or int(port) > 65535 or "/" in host:
+        raise ConfigurationError(f"invalid registry address {settings.registry!r}: use HOST:PORT")
+    if bool(settings.registry_tlscert) != bool(settings.registry_tlskey):
+        raise ConfigurationError("--registry-tlscert and --registry-tlskey belong together")
 
 
 def _check_hosts(settings: Settings) -> None:

@@ -29,6 +29,8 @@ from sampan.settings import Settings
 if TYPE_CHECKING:
     from sampan.api.listeners import Listener
     from sampan.api.server import Api
+    from sampan.engine import Engine
+    from sampan.registry.serving import Serving
 
 log = logging.getLogger("sampan")
 
@@ -128,7 +130,10 @@ async def _run(settings: Settings, flags: configuration.Given) -> int:
     api = Api(engine)
     stop = asyncio.Event()
     servers: list[asyncio.Server] = []
+    registry = contextlib.AsyncExitStack()
     try:
+        if settings.registry:
+            await registry.enter_async_context(_registry(settings, engine))
         for listener in listeners:
             secure = context if listener.encrypted else None
             # Not create_unix_server: since Python 3.13 that removes the socket at the end, systemd's too.
@@ -147,11 +152,28 @@ async def _run(settings: Settings, flags: configuration.Given) -> int:
         _notify("STOPPING=1")
         log.info("Processing signal 'terminated': containers go on running")
     finally:
+        await registry.aclose()
         await _shut_down(api, servers, listeners, settings)
         await engine.close()
         _remove_pidfile(settings.pidfile)
     log.info("Daemon shutdown complete")
     return 0
+
+
+def _registry(settings: Settings, engine: Engine) -> Serving:
+    """The built-in registry, on the engine's content store."""
+    from sampan.registry.engine import EngineStorage
+    from sampan.registry.options import Options
+    from sampan.registry.serving import Serving
+
+    options = Options(
+        address=settings.registry,
+        htpasswd=settings.registry_htpasswd,
+        tlscert=settings.registry_tlscert,
+        tlskey=settings.registry_tlskey,
+    )
+    log.info("Registry listens on %s", settings.registry)
+    return Serving(options, EngineStorage(engine.images.holdings, engine.linked))
 
 
 @contextlib.contextmanager

@@ -32,6 +32,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_level: str = "info"
     insecure_registries: tuple[str, ...] = ()
     registry_mirrors: tuple[str, ...] = ()
+    registry: str = ""
+    """host:port of the built-in registry; "" for none."""
+    registry_htpasswd: str = ""
+    registry_tlscert: str = ""
+    registry_tlskey: str = ""
     labels: tuple[str, ...] = ()
     dns: tuple[str, ...] = ()
     dns_options: tuple[str, ...] = ()

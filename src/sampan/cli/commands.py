@@ -166,6 +166,10 @@ GROUPS: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {
             "rm": ("network.rm", "Remove one or more networks"),
         },
     ),
+    "registry": (
+        "Manage a registry of your own",
+        {"serve": ("registry.serve", "Serve a registry (OCI distribution-spec 1.1)")},
+    ),
     "system": (
         "Manage Sampan",
         {

@@ -1,0 +1,44 @@
+"""The engine's own content store as a registry's storage: an image that is here is served without a copy, and what is
+pushed here is there for the engine.
+
+Who needs a blob is settled between the two: `linked.Linked` tells the engine's collection which blobs repositories
+have.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from sampan.images.holdings import Holdings
+from sampan.registry.directory import Directory
+from sampan.registry.linked import Linked
+from sampan.registry.storage import Entry
+
+
+class EngineStorage(Directory):
+    """`linked` is among the keepers of `holdings`."""
+
+    shares = True
+
+    def __init__(self, holdings: Holdings, linked: Linked) -> None:
+        super().__init__(holdings.content.root, holdings.content)
+        self._holdings, self._linked = holdings, linked
+
+    def linked(self, digest: str) -> None:
+        self._linked.add(digest)
+
+    async def blobs(self) -> AsyncIterator[Entry]:
+        """The registry's; images' own are not ours to collect."""
+        for digest in self._linked():
+            try:
+                found = self.content.path(digest).stat()
+            except FileNotFoundError:
+                continue
+            yield Entry(digest, found.st_size, 0.0)
+
+    async def set_aside(self, digest: str) -> str | None:
+        """Lets go of a blob; it goes at once, unless an image or an operation of the engine needs it."""
+        self._linked.discard(digest)
+        await asyncio.to_thread(self._holdings.collect, [digest], [])
+        return None
