@@ -120,9 +120,8 @@ async def distribution(call: Call) -> web.StreamResponse:
 
 async def auth(call: Call) -> web.StreamResponse:
     """`POST /auth`: are these credentials good?"""
-    given = decoding.convert(await call.json(), _Auth, "AuthConfig")
-    username, password = _decoded(given)
-    await call.engine.images.login(RegistryAuth(username, password, given.serveraddress, given.identitytoken))
+    given = decoding.convert(await call.json(), Auth, "AuthConfig")
+    await call.engine.images.login(auth_of(given) or RegistryAuth(server_address=given.serveraddress))
     return reply({"IdentityToken": "", "Status": "Login Succeeded"})
 
 
@@ -176,7 +175,9 @@ async def prune(call: Call) -> web.StreamResponse:
 
 
 # -- registries --------------------------------------------------------------------------------------
-class _Auth(msgspec.Struct):
+class Auth(msgspec.Struct):
+    """One registry's credentials, as clients send them."""
+
     username: str = ""
     password: str = ""
     auth: str = ""
@@ -192,15 +193,19 @@ def registry_auth(call: Call) -> RegistryAuth | None:
         return None
     try:
         text = base64.urlsafe_b64decode(header.replace("+", "-").replace("/", "_") + "=" * (-len(header) % 4))
-        given = decoding.convert(decoding.parse(text), _Auth, "AuthConfig")
+        return auth_of(decoding.convert(decoding.parse(text), Auth, "AuthConfig"))
     except (binascii.Error, ValueError, SampanError):
         return None
+
+
+def auth_of(given: Auth) -> RegistryAuth | None:
+    """None when it says nothing."""
     username, password = _decoded(given)
     auth = RegistryAuth(username, password, given.serveraddress, given.identitytoken, given.registrytoken)
     return auth if username or auth.identity_token or auth.registry_token else None
 
 
-def _decoded(given: _Auth) -> tuple[str, str]:
+def _decoded(given: Auth) -> tuple[str, str]:
     """(user name, password), which `auth` may carry instead."""
     if given.auth and not given.username:
         with contextlib.suppress(binascii.Error, UnicodeDecodeError):
