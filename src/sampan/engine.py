@@ -11,10 +11,12 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from sampan.builds import BuildCache, Builds
 from sampan.containers import Containers
 from sampan.errors import Conflict
 from sampan.images import Images, Snapshots
 from sampan.networks import Networks
+from sampan.registry.linked import Linked
 from sampan.runtime import Runtime
 from sampan.settings import Settings
 from sampan.store import Database, EventLog
@@ -34,6 +36,9 @@ class Engine:
     volumes: Volumes
     runtime: Runtime
     containers: Containers
+    builds: Builds
+    linked: Linked
+    """What the built-in registry has of the content store."""
     id: str
     _lock: int
 
@@ -57,6 +62,8 @@ class Engine:
         events = EventLog(database)
         events.bind(asyncio.get_running_loop())
         snapshots = Snapshots(settings.data_root)
+        cache = BuildCache(database)
+        linked = Linked(settings.data_root)
         images = Images(
             settings.data_root,
             database,
@@ -64,6 +71,7 @@ class Engine:
             snapshots,
             insecure_registries=settings.insecure_registries,
             mirrors=settings.registry_mirrors,
+            keepers=(cache.kept, linked),
         )
         volumes = Volumes(settings.data_root, database, events)
         networks = Networks(settings, database, events)
@@ -72,6 +80,7 @@ class Engine:
         images.users = containers.users_of_image
         volumes.users = containers.users_of_volume
         await containers.open()
+        builds = Builds(settings, cache, images, snapshots, containers)
         return cls(
             settings=settings,
             database=database,
@@ -82,6 +91,8 @@ class Engine:
             volumes=volumes,
             runtime=runtime,
             containers=containers,
+            builds=builds,
+            linked=linked,
             id=_engine_id(settings.data_root),
             _lock=lock,
         )

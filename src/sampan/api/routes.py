@@ -3,7 +3,7 @@ it."""
 
 from __future__ import annotations
 
-from sampan.api.handlers import containers, files, images, networks, streams, system, volumes
+from sampan.api.handlers import builds, containers, files, images, networks, streams, system, volumes
 from sampan.api.routing import Route
 
 ROUTES: tuple[Route, ...] = (
@@ -61,8 +61,8 @@ ROUTES: tuple[Route, ...] = (
     Route("DELETE", "/images/{name}", images.delete),
     Route("GET", "/distribution/{name}/json", images.distribution, since=(1, 30)),
     Route("POST", "/commit", system.commit),
-    Route("POST", "/build", system.build, disposable=True),
-    Route("POST", "/build/prune", system.build_prune, since=(1, 31)),
+    Route("POST", "/build", builds.build, disposable=True),
+    Route("POST", "/build/prune", builds.prune, since=(1, 31)),
     # Networks
     Route("GET", "/networks", networks.list_),
     Route("GET", "/networks/", networks.list_),

@@ -15,13 +15,14 @@ from pathlib import Path
 
 from sampan import __version__
 from sampan.errors import InvalidParameter, NotFound
-from sampan.images import hello, listing, platforms, references, saving
+from sampan.images import building, hello, listing, platforms, references, saving
+from sampan.images.building import SealedLayer
 from sampan.images.digests import digest
-from sampan.images.holdings import Holdings
+from sampan.images.holdings import Holdings, Lease
 from sampan.images.importing import Importer
 from sampan.images.listing import HistoryRow, ImageSummary
 from sampan.images.loading import Loader, chunks
-from sampan.images.model import Image, Platform, RunConfig
+from sampan.images.model import Image, ImageConfig, Platform, RunConfig
 from sampan.images.progress import LayerProgress, Progress, message
 from sampan.images.pulling import Puller
 from sampan.images.pushing import Pusher
@@ -344,6 +345,16 @@ class Images:
             empty=empty,
         )
         if name is not None:
+            self._announce("tag", id, name.familiar)
+        self._sync_later()
+        return id
+
+    async def publish(
+        self, image: ImageConfig, layers: Sequence[SealedLayer], names: Sequence[Reference], lease: Lease
+    ) -> str:
+        """An image of layers that are here (a build's), under all its names. Returns its id."""
+        id = await asyncio.to_thread(building.publish, self.holdings, image, layers, names, lease)
+        for name in names:
             self._announce("tag", id, name.familiar)
         self._sync_later()
         return id

@@ -13,6 +13,7 @@ from aiohttp import web
 from sampan import system
 from sampan.api.call import JSON, Call, quoted, reply
 from sampan.api.filters import Filters
+from sampan.api.handlers import builds
 from sampan.api.handlers.containers import rows as container_rows
 from sampan.api.timestamps import parse
 from sampan.api.views import event as event_views
@@ -107,9 +108,10 @@ async def disk_usage(call: Call) -> web.StreamResponse:
     view["Images"] = await _images(call) if "image" in kinds else None
     view["Containers"] = await container_rows(call, True, 0, True) if "container" in kinds else None
     view["Volumes"] = await _volumes(call) if "volume" in kinds else None
-    view["BuildCache"] = [] if "build-cache" in kinds else None
+    cache = builds.usage(call) if "build-cache" in kinds or call.version < (1, 42) else []
+    view["BuildCache"] = cache if "build-cache" in kinds else None
     if call.version < (1, 42):
-        view["BuilderSize"] = 0
+        view["BuilderSize"] = sum(row["Size"] for row in cache)
     return reply(view)
 
 
@@ -166,14 +168,6 @@ async def plugin_missing(call: Call) -> web.StreamResponse:
 
 async def plugin_unsupported(call: Call) -> web.StreamResponse:
     raise NotSupported("managed plugins are not supported")
-
-
-async def build(call: Call) -> web.StreamResponse:
-    raise NotSupported("building images is not supported yet")
-
-
-async def build_prune(call: Call) -> web.StreamResponse:
-    return reply({"CachesDeleted": None, "SpaceReclaimed": 0})
 
 
 async def commit(call: Call) -> web.StreamResponse:

@@ -1,0 +1,130 @@
+"""The build context: a tar from a client, or what a URL or a git repository gives, as a directory of its own.
+
+A context lives below `<data root>/builds/`, and goes with its build; what a killed daemon left goes at its next start.
+Unpacking follows `containers.extracting`: nothing in an archive can reach outside its directory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+from collections.abc import AsyncIterator
+from concurrent.futures import Executor
+from pathlib import Path
+
+from sampan.builds.ignore import Ignore
+from sampan.containers.extracting import Rules, extract
+from sampan.errors import InvalidParameter, SampanError
+from sampan.images.pipe import Pipe, finished
+from sampan.linux import openat2, trees
+
+_DOCKERFILE_LIMIT = 16 << 20
+
+
+class Context:
+    """A directory with the context's files. `close` removes it. `filtered`: .dockerignore has been applied."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.filtered = True
+        self.root = path / "root"
+
+    def read(self, name: str) -> bytes | None:
+        """A file, inside the context whatever it links to; None when it is not there."""
+        with openat2.root(self.root) as root:
+            try:
+                return openat2.read_in_root(root, name, _DOCKERFILE_LIMIT)
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+            except OSError as error:
+                raise InvalidParameter(f"cannot read {name}: {error.strerror}") from None
+
+    def remove(self, name: str) -> None:
+        """Takes a file out of the context."""
+        with openat2.root(self.root) as root, contextlib.suppress(OSError):
+            parent, last = openat2.open_parent(root, name)
+            try:
+                os.unlink(last, dir_fd=parent)
+            finally:
+                os.close(parent)
+
+    def filter(self, rules: Ignore) -> None:
+        """Removes what .dockerignore leaves out. Blocks."""
+        waiting = [(self.root, "")]
+        while waiting:
+            directory, path = waiting.pop()
+            for entry in list(os.scandir(directory)):
+                inner = f"{path}/{entry.name}" if path else entry.name
+                is_directory = entry.is_dir(follow_symlinks=False)
+                if rules.skips(inner, is_directory):
+                    trees.remove(Path(entry.path)) if is_directory else Path(entry.path).unlink()
+                elif is_directory:
+                    waiting.append((Path(entry.path), inner))
+        self.filtered = True
+
+    def set_aside(self, name: str, beside: str) -> None:
+        """Moves a directory of the context out of it."""
+        with contextlib.suppress(FileNotFoundError):
+            (self.root / name).rename(self.path / beside)
+
+    def close(self) -> None:
+        """Blocks."""
+        trees.remove(self.path)
+
+
+class Contexts:
+    """Makes contexts. `clean` once at start."""
+
+    def __init__(self, data_root: Path, workers: Executor) -> None:
+        self._place = data_root / "builds"
+        self._workers = workers
+
+    def clean(self) -> None:
+        """Blocks. Whatever is there belongs to builds of an earlier daemon."""
+        if self._place.is_dir():
+            for kind in ("context", "remote"):
+                for leftover in self._place.glob(f"{kind}-*"):
+                    shutil.rmtree(leftover, ignore_errors=True)
+
+    def new(self, kind: str = "context") -> Context:
+        """An empty one. `kind` context or remote: what ADD fetched is not unpacked as a local archive is."""
+        self._place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        context = Context(self._place / f"{kind}-{os.urandom(8).hex()}")
+        context.path.mkdir(mode=0o700)
+        context.root.mkdir()
+        context.root.chmod(0o755)
+        return context
+
+    async def receive(self, archive: AsyncIterator[bytes]) -> Context:
+        """A tar in any compression. Raises `BadArchive`, `InvalidParameter`, `SampanError`; nothing stays then."""
+        context = self.new()
+        try:
+            await self._unpack(context, archive)
+        except BaseException:
+            await asyncio.to_thread(context.close)
+            raise
+        return context
+
+    async def _unpack(self, context: Context, archive: AsyncIterator[bytes]) -> None:
+        pipe = Pipe()
+
+        def work() -> None:
+            with openat2.root(context.root) as root:
+                extract(pipe, root, "/", Rules(root=True))
+
+        future = asyncio.get_running_loop().run_in_executor(self._workers, work)
+        future.add_done_callback(pipe.closed)
+        try:
+            async for chunk in archive:
+                await pipe.put(chunk)
+            pipe.end()
+        except BrokenPipeError:
+            pass  # the consumer says why
+        except BaseException:
+            pipe.fail(SampanError("unexpected EOF"))
+            await asyncio.wait([future])
+            future.exception()
+            raise
+        await finished(future)

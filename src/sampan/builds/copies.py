@@ -1,0 +1,239 @@
+"""The steps COPY and ADD."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+import posixpath
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from sampan.builds import checksums, modes, remotes, runconfig, sources
+from sampan.builds.cache import key_of
+from sampan.builds.copying import Copier
+from sampan.builds.dockerfile import ast
+from sampan.builds.model import State
+from sampan.builds.sources import Digested, Skip, Source
+from sampan.builds.work import Step, Work, stepped
+from sampan.containers.extracting import Rules, extract
+from sampan.errors import InvalidParameter, SampanError
+from sampan.images import building
+from sampan.images.archive import TarReader
+from sampan.images.building import SealedLayer
+from sampan.images.compression import decompress
+from sampan.images.tarheaders import BadArchive
+from sampan.linux import openat2
+from sampan.runtime import users
+
+
+async def copy(work: Work, step: Step, state: State, copy: ast.Copy | ast.Add, root: Path | None) -> State:
+    """`root` is where the sources are; None when there is no context."""
+    copying = _Copying(work, step, state, copy)
+    try:
+        return await copying.run(root)
+    finally:
+        await asyncio.to_thread(copying.stack.close)
+
+
+class _Copying:
+    def __init__(self, work: Work, step: Step, state: State, copy: ast.Copy | ast.Add) -> None:
+        self._work, self._step, self._state, self._copy = work, step, state, copy
+        self._command = copy.keyword.upper()
+        self._adds = isinstance(copy, ast.Add)
+        self._destination = _destination(state.config.working_dir, copy.destination)
+        self._mode = modes.parse(copy.chmod) if copy.chmod else None
+        self.stack = ExitStack()
+
+    async def run(self, root: Path | None) -> State:
+        work, state, copy = self._work, self._state, self._copy
+        skip = _skip(copy.exclude)
+        found = await self._find(root)
+        from_context = isinstance(copy, ast.Add) or not copy.from_
+        owner = not copy.chown and not from_context
+        digest = await work.thread(lambda: sources.digested(found, skip, owner=owner, mode=self._mode is None))
+        self._step.inputs.update(digest.files)
+        inputs = (
+            *(self._command, digest.digest, self._destination, copy.chown, copy.chmod, list(copy.exclude)),
+            *(work.options.epoch, self._unpacks),
+        )
+        text = self._text(digest)
+        if copy.link:
+            return await self._linked(inputs, text, found, skip)
+        key = key_of(state.key, *inputs)
+
+        async def make() -> SealedLayer | None:
+            async with work.snapshot(state.chain_id) as snapshot:
+                await work.thread(lambda: self._mounted(snapshot, found, skip))
+                return await work.seal(snapshot, state.chain_id)
+
+        return stepped(state, await work.cached(self._step, state, key, text, make, state.chain_id))
+
+    async def _linked(self, inputs: tuple[object, ...], text: str, found: Sequence[Source], skip: Skip) -> State:
+        """--link: a layer of its own, whatever lies below, so that it need not be made again when that changes."""
+        work, state = self._work, self._state
+        below = state.chain_id if self._needs_names else None
+        key = key_of("link", *inputs, below)
+
+        async def make() -> SealedLayer | None:
+            async with work.snapshot(None) as snapshot:
+                upper = work.services.snapshots.upper(snapshot)
+                names = await work.root(state.chain_id) if self._needs_names else upper
+                await work.thread(lambda: self._onto(upper, names, found, skip))
+                return await work.seal(snapshot, None)
+
+        record = await work.cached(self._step, state, key, text, make, None)
+        after = stepped(state, record)
+        layer = record.sealed
+        if layer is not None and state.chain_id is not None:
+            holdings, lease, bottom = work.services.holdings, work.lease, state.chain_id
+            restacked = await work.thread(lambda: building.restack(holdings, layer, bottom, lease))
+            after = stepped(state, record, layer=restacked)
+        return after.keyed(key_of(state.key, record.key))
+
+    @property
+    def _needs_names(self) -> bool:
+        return any(part and not part.isdigit() for part in self._copy.chown.split(":"))
+
+    @property
+    def _unpacks(self) -> object:
+        return self._copy.unpack if isinstance(self._copy, ast.Add) else False
+
+    def _text(self, digest: Digested) -> str:
+        copy = self._copy
+        flags = f"--chown={copy.chown} " if copy.chown else ""
+        flags += f"--chmod={copy.chmod} " if copy.chmod else ""
+        text = f"{self._command} {flags}{digest.kind}:{digest.digest} in {copy.destination} "
+        return runconfig.nop(self._state.config, text)
+
+    # -- finding -----------------------------------------------------------------------------------
+    async def _find(self, root: Path | None) -> list[Source]:
+        copy, work = self._copy, self._work
+        found: list[Source] = []
+        parents = isinstance(copy, ast.Copy) and copy.parents
+        for pattern in copy.sources:
+            if isinstance(copy, ast.Add) and (remote := remotes.parse(pattern)) is not None:
+                place = await remotes.fetch(work, remote, copy, self._destination)
+                found.append(place)
+                continue
+            if root is None:
+                raise SampanError(f"{self._command} failed: no context given. Impossible to use {self._command}")
+            if isinstance(copy, ast.Add) or not copy.from_:
+                sources.check_escape(pattern, self._command)
+            context = not (isinstance(copy, ast.Copy) and copy.from_)
+            find = functools.partial(sources.find, root, [pattern], self._command, parents=parents, context=context)
+            found += await work.thread(find)
+        for file in copy.files:
+            found.append(await work.thread(functools.partial(self._inline, file)))
+        if len(found) > 1 and not self._destination.endswith("/"):
+            raise InvalidParameter(
+                f"When using {self._command} with more than one source file, the destination must be a directory "
+                "and end with a /"
+            )
+        return found
+
+    def _inline(self, file: ast.InlineFile) -> Source:
+        """A heredoc as a file of its own."""
+        context = self._work.services.contexts.new()
+        self.stack.callback(context.close)
+        place = context.root / file.path.lstrip("/").replace("/", "_")
+        place.write_bytes(file.data)
+        place.chmod(0o644)
+        if self._work.options.epoch is not None:
+            os.utime(place, (0, 0))
+        return Source(context.root, place.name)
+
+    # -- copying (blocks) --------------------------------------------------------------------------
+    def _mounted(self, snapshot: str, found: Sequence[Source], skip: Skip) -> None:
+        shots = self._work.services.one_shots
+        with shots.mounted(snapshot):
+            rootfs = shots.bundle(snapshot).rootfs
+            self._onto(rootfs, rootfs, found, skip)
+
+    def _onto(self, target: Path, names: Path, found: Sequence[Source], skip: Skip) -> None:
+        """`names` is the root whose /etc/passwd and group say who --chown means."""
+        copy = self._copy
+        owner: tuple[int, int] | None = None
+        if copy.chown:
+            with openat2.root(names) as root:
+                owner = _owner(root, copy.chown)
+        elif isinstance(copy, ast.Add) or not copy.from_:
+            owner = (0, 0)
+        with (
+            openat2.root(target) as root,
+            Copier(root, owner, self._mode, skip, self._work.options.epoch) as copier,
+        ):
+            for source in found:
+                self._one(copier, source)
+
+    def _one(self, copier: Copier, source: Source) -> None:
+        destination = self._destination
+        if source.kept:
+            head = posixpath.dirname(source.kept) if not source.directory else source.kept
+            destination = posixpath.join(destination, head) + ("" if source.directory else "/")
+        with openat2.root(source.root) as root:
+            parent, name = checksums.open_source(root, source.path)
+            try:
+                if self._adds and not source.directory and self._unpack(copier, parent, name, destination, source):
+                    return
+                copier.copy(parent, name, posixpath.basename(source.path), destination)
+            finally:
+                os.close(parent)
+
+    def _unpack(self, copier: Copier, parent: int, name: str, destination: str, source: Source) -> bool:
+        """ADD unpacks local archives, of whatever compression, into the destination. False: it is none."""
+        copy = self._copy
+        assert isinstance(copy, ast.Add)
+        remote = source.root.parent.name.startswith("remote-")
+        wanted = copy.unpack if copy.unpack is not None else not remote
+        if not wanted or not is_archive(parent, name):
+            return False
+        target = copier.directory(destination)
+        try:
+            with openat2.root(f"/proc/self/fd/{target}") as base:
+                extract(_chunks(parent, name), base, "/", Rules(owner=copier.owner if copy.chown else None))
+        finally:
+            os.close(target)
+        return True
+
+
+def _destination(working_dir: str, destination: str) -> str:
+    """Absolute; a trailing slash stays, and `.` means the directory."""
+    found = runconfig.working_directory(working_dir, destination)
+    last = destination.rpartition("/")[2]
+    return found if found.endswith("/") or last not in ("", ".", "..") else found + "/"
+
+
+def _owner(root: int, chown: str) -> tuple[int, int]:
+    name, colon, group = chown.partition(":")
+    if not colon and name.isdigit():
+        return int(name), int(name)
+    user = users.resolve(root, f"{name}:{group}" if group else name)
+    return user.uid, user.gid
+
+
+def _skip(patterns: Sequence[str]) -> Skip:
+    if not patterns:
+        return lambda path, directory: False
+    from sampan.builds.ignore import Ignore
+
+    ignore = Ignore(patterns)
+    return ignore.skips
+
+
+def is_archive(parent: int, name: str) -> bool:
+    """A tar, plain or compressed: as far as its first header goes."""
+    try:
+        return next(iter(TarReader(decompress(_chunks(parent, name)))), None) is not None
+    except (BadArchive, InvalidParameter, SampanError, EOFError, OSError):
+        return False
+
+
+def _chunks(parent: int, name: str) -> Iterator[bytes]:
+    opened = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+    try:
+        while data := os.read(opened, 1 << 20):
+            yield data
+    finally:
+        os.close(opened)

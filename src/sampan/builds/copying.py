@@ -1,0 +1,226 @@
+"""COPY and ADD onto a root filesystem: files merged into the image's tree, with owners and modes of one's own.
+
+Everything goes by descriptors: the destination is resolved by the kernel with the image's root as "/", sources with
+their own root as "/", and nothing below is followed. Rules (BuildKit's): a directory gives its contents, a file goes
+to the destination's name or, when that ends in `/` or is a directory, into it; missing directories are made 0755 with
+the owner of --chown; a file replaces whatever has its name, a directory merges with a directory.
+"""
+
+# ruff: noqa: PTH101
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from sampan.builds.checksums import Skip
+from sampan.builds.modes import Mode
+from sampan.errors import SampanError
+from sampan.linux import copying, openat2, trees
+
+_FOLLOW_NOT = os.O_NOFOLLOW | os.O_CLOEXEC
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | _FOLLOW_NOT
+
+
+@dataclass(slots=True)
+class Copier:
+    """One COPY's way of copying. `owner`: (uid, gid) for all, None keeps the source's. `mode`: --chmod."""
+
+    root: int
+    owner: tuple[int, int] | None = None
+    mode: Mode | None = None
+    skip: Callable[[str, bool], bool] = field(default_factory=Skip)
+    newest: int | None = None
+    _links: dict[tuple[int, int], tuple[int, str]] = field(default_factory=dict)
+    _kept: list[int] = field(default_factory=list)
+
+    def __enter__(self) -> Copier:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for descriptor in self._kept:
+            os.close(descriptor)
+        self._kept = []
+
+    # -- destinations ------------------------------------------------------------------------------
+    def directory(self, path: str) -> int:
+        """The directory `path` of the image, made with its parents when missing. The caller closes it."""
+        with contextlib.suppress(FileNotFoundError):
+            return self._opened(path)
+        place = openat2.resolve_in_root(self.root, path)
+        made = b""
+        for part in place.split(b"/"):
+            parent, made = made, made + b"/" + part if made else part
+            with contextlib.suppress(FileExistsError):
+                directory = openat2.open_in_root(self.root, parent or b".", os.O_PATH | os.O_DIRECTORY)
+                try:
+                    os.mkdir(part, 0o755, dir_fd=directory)
+                    if self.owner is not None and self.owner != (0, 0):
+                        os.chown(part, *self.owner, dir_fd=directory, follow_symlinks=False)
+                finally:
+                    os.close(directory)
+        return self._opened(path)
+
+    def _opened(self, path: str) -> int:
+        try:
+            return openat2.open_in_root(self.root, path or "/", os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            if error.errno == errno.ENOTDIR:
+                raise SampanError(f"cannot copy to non-directory: {path}") from None
+            raise
+
+    def is_directory(self, path: str) -> bool:
+        try:
+            opened = openat2.open_in_root(self.root, path, os.O_PATH)
+        except OSError:
+            return False
+        try:
+            return stat.S_ISDIR(os.fstat(opened).st_mode)
+        finally:
+            os.close(opened)
+
+    # -- copying -----------------------------------------------------------------------------------
+    def copy(self, parent: int, name: str, shown: str, destination: str) -> None:
+        """What `name` is in the open directory `parent` to the absolute path `destination`. `shown` is the source's
+        own name. Blocks."""
+        found = os.stat(name, dir_fd=parent, follow_symlinks=False)
+        if stat.S_ISDIR(found.st_mode):
+            made = not self.is_directory(destination)
+            target = self.directory(destination)
+            try:
+                source = os.open(name, _DIRECTORY, dir_fd=parent)
+                try:
+                    self._tree(source, target)
+                    if made:
+                        self._attributes(source, target, found)
+                finally:
+                    os.close(source)
+            finally:
+                os.close(target)
+            return
+        if destination.endswith("/") or self.is_directory(destination):
+            directory, last = destination, shown
+        else:
+            directory, _, last = destination.rpartition("/")
+        target = self.directory(directory or "/")
+        try:
+            self._entry(parent, name, target, last, found)
+        finally:
+            os.close(target)
+
+    def _tree(self, source: int, target: int) -> None:
+        """The contents of one open directory merged into another."""
+        stack = [(source, target, "", self._names(source))]
+        try:
+            while stack:
+                reading, writing, path, names = stack[-1]
+                if not names:
+                    stack.pop()
+                    if stack:
+                        self._attributes(reading, writing, os.fstat(reading))
+                        os.close(reading)
+                        os.close(writing)
+                    continue
+                name = names.pop()
+                inner = f"{path}/{name}" if path else name
+                found = os.stat(name, dir_fd=reading, follow_symlinks=False)
+                is_directory = stat.S_ISDIR(found.st_mode)
+                if self.skip(inner, is_directory):
+                    continue
+                if not is_directory:
+                    self._entry(reading, name, writing, name, found)
+                    continue
+                self._make_directory(writing, name)
+                opened = os.open(name, _DIRECTORY, dir_fd=reading)
+                stack.append((opened, os.open(name, _DIRECTORY, dir_fd=writing), inner, self._names(opened)))
+        finally:
+            for reading, writing, _, _ in stack[1:]:
+                os.close(reading)
+                os.close(writing)
+
+    @staticmethod
+    def _names(directory: int) -> list[str]:
+        with os.scandir(directory) as entries:
+            return sorted((entry.name for entry in entries), reverse=True)
+
+    @staticmethod
+    def _make_directory(parent: int, name: str) -> None:
+        try:
+            os.mkdir(name, 0o755, dir_fd=parent)
+        except FileExistsError:
+            if not stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
+                os.unlink(name, dir_fd=parent)
+                os.mkdir(name, 0o755, dir_fd=parent)
+
+    def _entry(self, source: int, name: str, target: int, last: str, found: os.stat_result) -> None:
+        kind = stat.S_IFMT(found.st_mode)
+        if kind == stat.S_IFSOCK:
+            return
+        self._make_room(target, last)
+        if found.st_nlink > 1 and (first := self._links.get((found.st_dev, found.st_ino))) is not None:
+            os.link(first[1], last, src_dir_fd=first[0], dst_dir_fd=target, follow_symlinks=False)
+            return
+        if kind == stat.S_IFREG:
+            self._file(source, name, target, last, found)
+        elif kind == stat.S_IFLNK:
+            os.symlink(os.readlink(name, dir_fd=source), last, dir_fd=target)
+            os.chown(last, *self._owner(found), dir_fd=target, follow_symlinks=False)
+            os.utime(last, ns=self._times(found), dir_fd=target, follow_symlinks=False)
+        else:
+            os.mknod(last, found.st_mode, found.st_rdev, dir_fd=target)
+            os.chown(last, *self._owner(found), dir_fd=target, follow_symlinks=False)
+            os.chmod(f"/proc/self/fd/{target}/{last}", self._bits(found))
+            os.utime(last, ns=self._times(found), dir_fd=target, follow_symlinks=False)
+        if found.st_nlink > 1:
+            self._kept.append(os.dup(target))
+            self._links[found.st_dev, found.st_ino] = (self._kept[-1], last)
+
+    def _make_room(self, target: int, last: str) -> None:
+        try:
+            found = os.stat(last, dir_fd=target, follow_symlinks=False)
+        except FileNotFoundError:
+            return
+        if stat.S_ISDIR(found.st_mode):
+            trees.remove_at(target, os.fsencode(last))
+        else:
+            os.unlink(last, dir_fd=target)
+
+    def _file(self, source: int, name: str, target: int, last: str, found: os.stat_result) -> None:
+        reading = os.open(name, os.O_RDONLY | os.O_NONBLOCK | _FOLLOW_NOT, dir_fd=source)
+        try:
+            writing = os.open(last, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FOLLOW_NOT, 0o600, dir_fd=target)
+            try:
+                if found.st_size:
+                    copying.copy_data(reading, writing)
+                self._attributes(reading, writing, found)
+            finally:
+                os.close(writing)
+        finally:
+            os.close(reading)
+
+    def _attributes(self, reading: int, writing: int, found: os.stat_result) -> None:
+        """Owner before mode and capabilities: chown(2) clears set-id bits and file capabilities."""
+        os.fchown(writing, *self._owner(found))
+        os.fchmod(writing, self._bits(found))
+        for attribute in os.listxattr(reading):
+            if attribute.startswith(("security.capability", "user.")) and not attribute.startswith("user.overlay."):
+                with contextlib.suppress(OSError):
+                    os.setxattr(writing, attribute, os.getxattr(reading, attribute))
+        os.utime(writing, ns=self._times(found))
+
+    def _bits(self, found: os.stat_result) -> int:
+        bits = stat.S_IMODE(found.st_mode)
+        return bits if self.mode is None else self.mode(bits, stat.S_ISDIR(found.st_mode))
+
+    def _owner(self, found: os.stat_result) -> tuple[int, int]:
+        return self.owner if self.owner is not None else (found.st_uid, found.st_gid)
+
+    def _times(self, found: os.stat_result) -> tuple[int, int]:
+        time = found.st_mtime_ns
+        if self.newest is not None:
+            time = min(time, self.newest * 1_000_000_000)
+        return time, time

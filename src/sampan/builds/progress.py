@@ -1,0 +1,156 @@
+"""What a build tells while it works: typed events, in the order they happen, for whichever front door draws them.
+
+`step` numbers the steps of one build from 0, in the order of the Dockerfile; steps of different stages run side by
+side, so their events mix. `InOrder` gives them back one step after the other, for streams that know no other way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from msgspec import Struct
+
+
+class Event(Struct, frozen=True, kw_only=True, tag_field="event", omit_defaults=True):
+    step: int = -1
+
+
+class Planned(Event, frozen=True, kw_only=True, tag="planned"):
+    """Once, before any step: how many there are."""
+
+    total: int
+
+
+class Started(Event, frozen=True, kw_only=True, tag="started"):
+    """`text` is the instruction as written, `name` how BuildKit shows it: `[stage 2/5] RUN make`."""
+
+    text: str
+    name: str
+    line: int
+    keyword: str
+
+
+class Cached(Event, frozen=True, kw_only=True, tag="cached"):
+    """The step's result was there already. `id` names it."""
+
+    id: str
+
+
+class Missed(Event, frozen=True, kw_only=True, tag="missed"):
+    """The step has to run, and why."""
+
+    reason: str
+
+
+class Running(Event, frozen=True, kw_only=True, tag="running"):
+    id: str
+
+
+class Output(Event, frozen=True, kw_only=True, tag="output"):
+    """`stream` is 1 for stdout, 2 for stderr."""
+
+    stream: int
+    data: bytes
+
+
+class Pulled(Event, frozen=True, kw_only=True, tag="pulled"):
+    """A message of a pull, as the images room words it."""
+
+    message: dict[str, Any]
+
+
+class Noted(Event, frozen=True, kw_only=True, tag="noted"):
+    """A line to show as it is."""
+
+    text: str
+
+
+class Removed(Event, frozen=True, kw_only=True, tag="removed"):
+    """What the step ran in is gone."""
+
+    id: str
+
+
+class Done(Event, frozen=True, kw_only=True, tag="done"):
+    """`id` names the step's result: an image's id for FROM and for the last step, else the cache's."""
+
+    id: str
+    seconds: float = 0.0
+
+
+class Failed(Event, frozen=True, kw_only=True, tag="failed"):
+    message: str
+    code: int = 0
+    excerpt: str = ""
+
+
+class Warned(Event, frozen=True, kw_only=True, tag="warned"):
+    """A lint rule's finding, or what else deserves a word. `excerpt` shows the lines."""
+
+    rule: str
+    message: str
+    url: str = ""
+    line: int = 0
+    excerpt: str = ""
+
+
+class Finished(Event, frozen=True, kw_only=True, tag="finished"):
+    """The image, and the names it got."""
+
+    image: str
+    tags: list[str] = []
+    manifest: str = ""
+
+
+AnyEvent = (
+    Planned
+    | Started
+    | Cached
+    | Missed
+    | Running
+    | Output
+    | Pulled
+    | Noted
+    | Removed
+    | Done
+    | Failed
+    | Warned
+    | Finished
+)
+Listener = Callable[[AnyEvent], None]
+
+
+class InOrder:
+    """Passes the events of the lowest step that is not done on, and holds those of later steps back until it is."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._current = 0
+        self._held: dict[int, list[AnyEvent]] = {}
+
+    def __call__(self, event: AnyEvent) -> None:
+        if event.step > self._current:
+            self._held.setdefault(event.step, []).append(event)
+            return
+        self._listener(event)
+        if event.step == self._current and isinstance(event, Done):
+            self._advance()
+
+    def flush(self) -> None:
+        """The build is over: what a failure left waiting is told, except of steps that were merely cut short."""
+        for step in sorted(self._held):
+            events = self._held[step]
+            if any(isinstance(event, Failed | Done) for event in events):
+                for event in events:
+                    self._listener(event)
+        self._held = {}
+
+    def _advance(self) -> None:
+        done = True
+        while done:
+            self._current += 1
+            events = self._held.pop(self._current, [])
+            for event in events:
+                self._listener(event)
+            done = any(isinstance(event, Done) for event in events)

@@ -1,0 +1,195 @@
+"""ADD's remote sources: files by URL, git repositories. The same for a build whose context is one of them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import posixpath
+import re
+import shutil
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from sampan.builds.sources import Source
+from sampan.errors import InvalidParameter, SampanError
+
+if TYPE_CHECKING:
+    from sampan.builds.dockerfile import ast
+    from sampan.builds.work import Work
+
+_SCP = re.compile(r"[A-Za-z0-9_.-]+@[A-Za-z0-9_.-]+:.+")
+_CHUNK = 1 << 18
+
+
+@dataclass(frozen=True, slots=True)
+class Git:
+    url: str
+    ref: str = ""
+    subdirectory: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Url:
+    url: str
+
+
+def parse(text: str) -> Git | Url | None:
+    """None for a path. `#ref:directory` follows a repository's URL."""
+    scheme = text.partition("://")[0].lower() if "://" in text else ""
+    bare, _, fragment = text.partition("#")
+    if scheme in ("git", "ssh") or (not scheme and _SCP.fullmatch(bare)):
+        return _git(bare, fragment)
+    if scheme in ("http", "https"):
+        return _git(bare, fragment) if urlsplit(bare).path.endswith(".git") else Url(text)
+    return None
+
+
+def context(text: str) -> Git | Url | None:
+    """As `parse`, and what `docker build` takes for a repository besides."""
+    if text.startswith("github.com/"):
+        return parse("https://" + text.partition("#")[0].removesuffix(".git") + ".git" + _fragment(text))
+    return parse(text)
+
+
+def _fragment(text: str) -> str:
+    return "#" + text.partition("#")[2] if "#" in text else ""
+
+
+def _git(url: str, fragment: str) -> Git:
+    ref, _, directory = fragment.partition(":")
+    if ref.startswith("-"):
+        raise InvalidParameter(f"invalid git reference: {ref}")
+    return Git(url, ref, directory)
+
+
+async def fetch(work: Work, remote: Git | Url, add: ast.Add, destination: str) -> Source:
+    """Into a directory that goes with the build."""
+    place = work.services.contexts.new("remote")
+    work.stack.callback(place.close)
+    if isinstance(remote, Git):
+        await clone(remote, place.root, keep_git_dir=bool(add.keep_git_dir))
+        return Source(place.root, ".", directory=True)
+    name = await download(remote.url, place.root, add.checksum, posixpath.basename(destination))
+    return Source(place.root, name)
+
+
+async def download(url: str, directory: Path, checksum: str = "", fallback: str = "") -> str:
+    """The file's name in `directory`. Mode 0600 and the server's time, as ADD gives them. Raises `SampanError`."""
+    import aiohttp
+
+    algorithm, _, expected = checksum.partition(":")
+    if checksum and (algorithm not in ("sha256", "sha384", "sha512") or not expected):
+        raise InvalidParameter(f"unsupported checksum algorithm {algorithm}")
+    digest = hashlib.new(algorithm or "sha256")
+    try:
+        async with (
+            aiohttp.ClientSession(trust_env=True, auto_decompress=False) as session,
+            session.get(url, timeout=aiohttp.ClientTimeout(total=None, sock_connect=30, sock_read=60)) as response,
+        ):
+            if response.status >= 400:
+                raise SampanError(f"ADD failed: failed to GET {url} with status {response.status} {response.reason}")
+            name = _name(response, url) or fallback
+            if not name:
+                raise SampanError(f"cannot determine filename from url: {url}")
+            place = directory / name
+            with place.open("wb") as file:
+                place.chmod(0o600)
+                async for chunk in response.content.iter_chunked(_CHUNK):
+                    digest.update(chunk)
+                    await asyncio.to_thread(file.write, chunk)
+            _set_time(place, response.headers.get("Last-Modified", ""))
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+        raise SampanError(f'ADD failed: Get "{url}": {error or type(error).__name__}') from None
+    if expected and digest.hexdigest() != expected:
+        raise SampanError(f"digest mismatch {algorithm}:{digest.hexdigest()}: {algorithm}:{expected}")
+    return name
+
+
+def _name(response: object, url: str) -> str:
+    disposition = getattr(response, "content_disposition", None)
+    name = disposition.filename if disposition is not None and disposition.filename else ""
+    name = posixpath.basename(name or unquote(urlsplit(url).path))
+    return "" if name in (".", "..") or "\0" in name else name
+
+
+def _set_time(place: Path, modified: str) -> None:
+    seconds = 0.0
+    with contextlib.suppress(TypeError, ValueError):
+        seconds = parsedate_to_datetime(modified).timestamp()
+    os.utime(place, (seconds, seconds))
+
+
+async def clone(remote: Git, directory: Path, *, keep_git_dir: bool) -> None:
+    """A checkout without history, submodules included. Raises `SampanError` with git's own words."""
+    if shutil.which("git") is None:
+        raise SampanError("git is not installed on this machine: a repository cannot be fetched")
+    if remote.url.startswith("-"):
+        raise InvalidParameter(f"invalid git URL {remote.url}")
+    repository = directory.parent / "repository"
+    repository.mkdir()
+    await _run(repository, "init", "--quiet")
+    await _run(repository, "remote", "add", "origin", "--", remote.url)
+    try:
+        await _run(repository, "fetch", "--depth", "1", "--recurse-submodules=no", "origin", remote.ref or "HEAD")
+    except SampanError:
+        # A server may refuse a commit by its id, or serve no shallow clone.
+        await _run(repository, "fetch", "--tags", "origin", "+refs/heads/*:refs/remotes/origin/*")
+        await _run(repository, "checkout", "--quiet", "--detach", remote.ref or "origin/HEAD")
+    else:
+        await _run(repository, "checkout", "--quiet", "--detach", "FETCH_HEAD")
+    if (repository / ".gitmodules").is_file():
+        await _run(repository, "submodule", "update", "--init", "--recursive", "--depth=1")
+    if not keep_git_dir:
+        shutil.rmtree(repository / ".git")
+    source = repository / remote.subdirectory.lstrip("/")
+    if not source.resolve().is_relative_to(repository.resolve()) or not source.is_dir():
+        raise SampanError(f"subdirectory {remote.subdirectory} not found in repository")
+    directory.rmdir()
+    source.rename(directory)
+
+
+async def _run(repository: Path, *arguments: str) -> None:
+    environment = {
+        "PATH": os.environ.get("PATH", os.defpath),
+        "HOME": str(repository.parent),
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_PROTOCOL_FROM_USER": "0",
+        "GIT_SSH_COMMAND": "ssh -o BatchMode=yes",
+    }
+    process = await asyncio.create_subprocess_exec(
+        "git",
+        *("-c", "protocol.file.allow=never", "-c", "core.hooksPath=/dev/null", "-c", "safe.directory=*"),
+        *arguments,
+        cwd=repository,
+        env=environment,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        _, said = await process.communicate()
+    except asyncio.CancelledError:
+        process.kill()
+        await process.wait()
+        raise
+    if process.returncode:
+        raise SampanError(f"failed to fetch remote: git {arguments[0]}: {said.decode(errors='replace').strip()}")
+
+
+async def chunks(place: Path) -> AsyncIterator[bytes]:
+    """A downloaded file, for `Contexts.receive`."""
+    with place.open("rb") as file:
+        while data := await asyncio.to_thread(file.read, _CHUNK):
+            yield data
+
+
+def is_text(head: bytes) -> bool:
+    """Is a context URL's answer a Dockerfile rather than an archive?"""
+    return b"\0" not in head

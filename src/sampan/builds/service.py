@@ -1,0 +1,195 @@
+"""The front door of builds: `Builds.build` makes an image of a Dockerfile and a context; `usage` and `prune` look after
+the cache. Nothing here knows how a front door's clients speak.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+
+from sampan.builds import ignore, publishing, remotes
+from sampan.builds.cache import BuildCache, CacheRecord
+from sampan.builds.context import Context, Contexts
+from sampan.builds.dockerfile import Dockerfile, parse
+from sampan.builds.dockerfile.stages import context_name, resolve
+from sampan.builds.dockerfile.variables import global_arguments
+from sampan.builds.execution import Execution
+from sampan.builds.explaining import Explanation
+from sampan.builds.model import BuildOptions
+from sampan.builds.mounting import Caches
+from sampan.builds.progress import Finished, Listener
+from sampan.builds.work import Services, Work
+from sampan.containers import Containers
+from sampan.errors import InvalidParameter
+from sampan.images import Images, Snapshots, platforms, references
+from sampan.images.references import Reference
+from sampan.settings import Settings
+
+NAMED_CONTEXTS = ".sampan-contexts"
+"""Where a client puts named contexts in the tar: `.sampan-contexts/0/…`, called `local:contexts/0` in the options."""
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """`id` is the image's."""
+
+    id: str
+    tags: list[str]
+    manifest: str
+
+
+class Builds:
+    def __init__(
+        self, settings: Settings, cache: BuildCache, images: Images, snapshots: Snapshots, containers: Containers
+    ) -> None:
+        self._contexts = Contexts(settings.data_root, images.holdings.workers)
+        self._contexts.clean()
+        caches = Caches(settings.data_root)
+        caches.clean()
+        self._services = Services(
+            images=images,
+            snapshots=snapshots,
+            one_shots=containers.one_shots,
+            cache=cache,
+            contexts=self._contexts,
+            caches=caches,
+        )
+        cache.holds = self._holds
+
+    def _holds(self, record: CacheRecord) -> bool:
+        layer = record.layer
+        return layer is None or (
+            self._services.snapshots.has_layer(layer.chain_id) and self._services.holdings.content.exists(layer.blob)
+        )
+
+    # -- building ----------------------------------------------------------------------------------
+    async def receive(self, archive: AsyncIterator[bytes], options: BuildOptions) -> Context:
+        """A context's tar, in any compression, with the named contexts that a client may have put beside it. The
+        caller closes it."""
+        context = await self._contexts.receive(archive)
+        if any(place.startswith("local:") for place in options.contexts.values()):
+            await asyncio.to_thread(context.set_aside, NAMED_CONTEXTS, "contexts")
+        return context
+
+    async def fetch(self, remote: str, options: BuildOptions) -> tuple[Context, BuildOptions]:
+        """A context from a git repository, or from a URL of an archive or of a Dockerfile. The caller closes it."""
+        found = remotes.context(remote)
+        if found is None:
+            raise InvalidParameter(f"remote is neither a URL nor a git repository: {remote}")
+        context = self._contexts.new()
+        try:
+            if isinstance(found, remotes.Git):
+                await remotes.clone(found, context.root, keep_git_dir=False)
+                context.filtered = False
+                return context, options
+            place = context.root / await remotes.download(found.url, context.root, fallback="Dockerfile")
+            head = await asyncio.to_thread(_head, place)
+            if remotes.is_text(head):
+                source = await asyncio.to_thread(place.read_bytes)
+                place.unlink()
+                return context, replace(options, dockerfile_source=source)
+            unpacked = await self._contexts.receive(remotes.chunks(place))
+            unpacked.filtered = False
+        except BaseException:
+            await asyncio.to_thread(context.close)
+            raise
+        await asyncio.to_thread(context.close)
+        return unpacked, options
+
+    async def build(self, options: BuildOptions, context: Context | None, listener: Listener) -> Built:
+        """Raises `DockerfileError`, `InvalidParameter` before the first event; `StepFailed` after it. Cancelling stops
+        every step and leaves nothing but what the cache has."""
+        names = _names(options.tags)
+        self._services.one_shots.check(msgspec.structs.replace(options.host_config))
+        dockerfile = await asyncio.to_thread(_dockerfile, options, context)
+        if context is not None:
+            await asyncio.to_thread(_ignore, context, dockerfile.name)
+        target = options.platform or platforms.host()
+        given = {name: value for name, value in options.args.items() if value is not None}
+        arguments = global_arguments(dockerfile, given, target, platforms.host(), options.target)
+        graph = resolve(dockerfile, arguments, options.target, [context_name(name) for name in options.contexts])
+        async with self._services.holdings.lease() as lease:
+            work = Work(self._services, options, context, lease, listener)
+            try:
+                state = await Execution(work, graph, Explanation()).run()
+                id, manifest = await publishing.publish(work, state, names)
+            finally:
+                await asyncio.shield(asyncio.ensure_future(work.close()))
+        tags = [name.familiar for name in names]
+        listener(Finished(image=id, tags=tags, manifest=manifest))
+        return Built(id, tags, manifest)
+
+    # -- the cache ---------------------------------------------------------------------------------
+    def usage(self) -> list[CacheRecord]:
+        return self._services.cache.all()
+
+    def in_use(self, record: CacheRecord) -> bool:
+        return self._services.cache.in_use(record)
+
+    def in_images(self) -> set[str]:
+        """The chainIDs of layers that images here have too."""
+        return self._services.holdings.catalog.named_layers()
+
+    async def prune(self, wanted: Callable[[CacheRecord], bool], keep: int = 0) -> tuple[list[str], int]:
+        """(ids removed, bytes freed). The least recently used go first, until no more than `keep` bytes are left."""
+        cache, holdings = self._services.cache, self._services.holdings
+        total = sum(record.size for record in cache.all())
+        chosen: list[CacheRecord] = []
+        for record in filter(wanted, cache.all()):
+            if keep and total <= keep:
+                break
+            chosen.append(record)
+            total -= record.size
+        gone = cache.remove(chosen)
+        chains = [record.layer.chain_id for record in gone if record.layer is not None]
+        blobs = [record.layer.blob for record in gone if record.layer is not None]
+        removed = set(await asyncio.to_thread(holdings.collect, blobs, chains))
+        freed = sum(record.size for record in gone if record.layer is not None and record.layer.chain_id in removed)
+        return [record.key for record in gone], freed
+
+
+def _head(place: Path) -> bytes:
+    with place.open("rb") as file:
+        return file.read(512)
+
+
+def _ignore(context: Context, name: str) -> None:
+    """What .dockerignore leaves out. A client has done that with all it sends, but for the Dockerfile and
+    .dockerignore themselves, which it must send whatever they say."""
+    places = ignore.names(name)
+    source = next((found for place in places if (found := context.read(place)) is not None), None)
+    if source is None:
+        return
+    rules = ignore.Ignore(ignore.read(source))
+    if not context.filtered:
+        context.filter(rules)
+    for one in (name, *places):
+        if rules.excludes(one):
+            context.remove(one)
+
+
+def _names(tags: Sequence[str]) -> list[Reference]:
+    found = []
+    for tag in tags:
+        name = references.parse(tag)
+        if name.digest:
+            raise InvalidParameter("build tag cannot contain a digest")
+        found.append(name.tagged())
+    return list(dict.fromkeys(found))
+
+
+def _dockerfile(options: BuildOptions, context: Context | None) -> Dockerfile:
+    source, name = options.dockerfile_source, options.dockerfile
+    if source is None and context is not None:
+        source = context.read(name)
+        if source is None and name == "Dockerfile":
+            source = context.read("dockerfile")
+    if source is None:
+        raise InvalidParameter(f"Cannot locate specified Dockerfile: {name}")
+    if not source.strip():
+        raise InvalidParameter(f"the Dockerfile ({name}) cannot be empty")
+    return parse(source, name)

@@ -1,0 +1,178 @@
+"""What COPY and ADD name as sources, found: globs resolved inside a root, and everything they mean digested."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import posixpath
+import re
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sampan.builds import checksums
+from sampan.errors import InvalidParameter, SampanError
+from sampan.linux import openat2
+
+_WILD = re.compile(r"[*?\[]")
+Skip = Callable[[str, bool], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One source file or directory. `path` is below the root; `kept` is the part that --parents keeps."""
+
+    root: Path
+    path: str
+    kept: str = ""
+    directory: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Digested:
+    """`kind` is file, dir or multi, as the history says. `files`: digests by shown path, for explaining."""
+
+    kind: str
+    digest: str
+    files: dict[str, str]
+
+
+def find(root: Path, patterns: Sequence[str], command: str, *, parents: bool, context: bool) -> list[Source]:
+    """Raises `SampanError` in dockerd's words for what is not there. Blocks."""
+    found: list[Source] = []
+    with openat2.root(root) as opened:
+        for pattern in patterns:
+            matched = list(_matches(opened, root, pattern, parents))
+            if not matched:
+                if context and not _WILD.search(pattern):
+                    raise SampanError(
+                        f"{command} failed: file not found in build context or excluded by .dockerignore: "
+                        f"stat {_clean(pattern)}: file does not exist"
+                    )
+                if _WILD.search(pattern):
+                    raise SampanError(f"{command} failed: no source files were specified")
+                raise SampanError(f"{command} failed: stat {_clean(pattern)}: file does not exist")
+            found += matched
+    return found
+
+
+def _clean(pattern: str) -> str:
+    return posixpath.normpath("/" + pattern).lstrip("/") or "."
+
+
+def check_escape(pattern: str, command: str) -> None:
+    """dockerd refuses what climbs out of the context; inside the root it could not anyway."""
+    if posixpath.normpath(pattern.lstrip("/")).split("/")[0] == "..":
+        raise InvalidParameter(f"{command} failed: forbidden path outside the build context: {pattern} ()")
+
+
+def _matches(opened: int, root: Path, pattern: str, parents: bool) -> Iterator[Source]:
+    pivot = pattern.partition("/./")[0] if parents and "/./" in pattern else ""
+    clean = _clean(pattern)
+    base = _clean(pivot) if pivot else ""
+    for path in _expanded(opened, clean):
+        try:
+            descriptor = openat2.open_in_root(opened, path, os.O_PATH)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                continue
+            raise
+        try:
+            directory = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+        finally:
+            os.close(descriptor)
+        relative = path.removeprefix(base + "/") if base and base != "." else path
+        yield Source(root, path, relative if parents else "", directory)
+
+
+def _expanded(opened: int, pattern: str) -> Iterator[str]:
+    """The paths a pattern with `*`, `?`, `[…]` (one level) and `**` (any) means, sorted."""
+    if not _WILD.search(pattern):
+        yield pattern
+        return
+    parts = pattern.split("/")
+    waiting = [("", 0)]
+    results: set[str] = set()
+    while waiting:
+        base, position = waiting.pop()
+        if position == len(parts):
+            results.add(base)
+            continue
+        part = parts[position]
+        if not _WILD.search(part):
+            waiting.append((f"{base}/{part}" if base else part, position + 1))
+            continue
+        if part == "**":
+            waiting.append((base, position + 1))
+        expression = _translated(part)
+        for name, is_directory in _listed(opened, base):
+            inner = f"{base}/{name}" if base else name
+            if part == "**":
+                if is_directory:
+                    waiting.append((inner, position))
+                elif position == len(parts) - 1:
+                    results.add(inner)
+            elif expression.fullmatch(name):
+                waiting.append((inner, position + 1))
+    yield from sorted(results - {""})
+
+
+def _listed(opened: int, path: str) -> list[tuple[str, bool]]:
+    try:
+        directory = openat2.open_in_root(opened, path or ".", os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return []
+    try:
+        with os.scandir(directory) as entries:
+            return [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+    finally:
+        os.close(directory)
+
+
+def _translated(part: str) -> re.Pattern[str]:
+    """Go's filepath.Match, one component. Raises `InvalidParameter` for a bracket that never closes."""
+    out: list[str] = []
+    position = 0
+    while position < len(part):
+        character = part[position]
+        position += 1
+        if character == "*":
+            out.append("[^/]*")
+        elif character == "?":
+            out.append("[^/]")
+        elif character == "\\" and position < len(part):
+            out.append(re.escape(part[position]))
+            position += 1
+        elif character == "[":
+            end = part.find("]", position + 1)
+            if end < 0:
+                raise InvalidParameter("syntax error in pattern")
+            inside = part[position:end]
+            negated = inside.startswith("^")
+            out.append(f"[{'^' if negated else ''}{inside[negated:]}]".replace("\\", "\\\\"))
+            position = end + 1
+        else:
+            out.append(re.escape(character))
+    return re.compile("".join(out), re.DOTALL)
+
+
+def digested(found: Sequence[Source], skip: Skip, *, owner: bool, mode: bool) -> Digested:
+    """Blocks for as long as it takes to read everything."""
+    total = hashlib.sha256()
+    files: dict[str, str] = {}
+    for source in found:
+        with openat2.root(source.root) as root:
+            parent, name = checksums.open_source(root, source.path)
+            try:
+                shown = "" if source.directory else posixpath.basename(source.path)
+                for member in checksums.members(parent, name, skip, owner=owner, mode=mode):
+                    place = posixpath.join(source.path, member.path) if member.path else source.path
+                    files[place] = member.digest
+                    line = f"{source.kept}\0{shown}\0{member.path}\0{member.digest}\n"
+                    total.update(line.encode("utf-8", "surrogateescape"))
+            finally:
+                os.close(parent)
+    kind = "multi" if len(found) != 1 else "dir" if found[0].directory else "file"
+    return Digested(kind, total.hexdigest(), files)
