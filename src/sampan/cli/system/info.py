@@ -124,6 +124,9 @@ def server_lines(info: dict[str, Any], username: str, client_debug: bool) -> lis
     if info.get("DefaultAddressPools"):
         out.append(" Default Address Pools:")
         out += [f"   Base: {pool['Base']}, Size: {pool['Size']}" for pool in info["DefaultAddressPools"]]
+    if info.get("FirewallBackend"):
+        out.append(f" Firewall Backend: {info['FirewallBackend'].get('Driver', '')}")
+        out += [f"  {row[0]}: {row[1]}" for row in info["FirewallBackend"].get("Info") or []]
     return out
 
 
