@@ -14,6 +14,7 @@ import os
 import resource
 import signal
 import socket
+import sqlite3
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -67,23 +68,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _log_to_stderr(settings)
     _allow_many_files()
     _tune_memory()
-    _raise_descriptor_limit()
     try:
         return asyncio.run(_run(settings, flags))
-    except SampanError as error:
-        log.error("failed to start daemon: %s", error.message)
-        print(f"failed to start daemon: {error.message}", file=sys.stderr)
+    except (SampanError, OSError, sqlite3.Error) as error:
+        reason = _reason(error)
+        log.error("failed to start daemon: %s", reason)
+        print(f"failed to start daemon: {reason}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
 
 
-def _raise_descriptor_limit() -> None:
-    """A running container with ports and names costs about eight descriptors; a shell's soft limit of 1,024 ends that
-    early. Containers inherit the limit, as dockerd's do."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return (f"{error.filename}: " if error.filename else "") + (error.strerror or str(error)).lower()
+    return error.message if isinstance(error, SampanError) else f"the state cannot be used: {error}"
 
 
 def load(flags: configuration.Given) -> Settings:
@@ -137,7 +136,9 @@ async def _run(settings: Settings, flags: configuration.Given) -> int:
         for listener in listeners:
             secure = context if listener.encrypted else None
             # Not create_unix_server: since Python 3.13 that removes the socket at the end, systemd's too.
-            servers.append(await loop.create_server(api.server, sock=listener.socket, ssl=secure))
+            servers.append(
+                await loop.create_server(api.server, sock=listener.socket, ssl=secure, backlog=listening.BACKLOG)
+            )
         settings.pidfile.parent.mkdir(parents=True, exist_ok=True)
         settings.pidfile.write_text(str(os.getpid()))
         _watch_signals(loop, stop, flags)
@@ -248,9 +249,8 @@ def _notify(state: str) -> None:
 
 def _allow_many_files() -> None:
     """Each attached client and each container costs descriptors; a login shell's 1024 are few. Containers that set no
-    `--ulimit nofile` inherit the limit, as Docker's do."""
-    import resource
-
+    `--ulimit nofile` inherit the limit, as Docker's do: without bound it would cost programs that close every
+    possible descriptor minutes."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
     if soft != resource.RLIM_INFINITY and soft < wanted:

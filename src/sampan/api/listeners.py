@@ -19,7 +19,9 @@ from sampan.settings import Settings
 if TYPE_CHECKING:
     import ssl
 
-_BACKLOG = 1024
+BACKLOG = 4096
+"""Connections that wait to be accepted, as many as Go's listeners allow. Whoever serves must say it to asyncio, too,
+which calls listen(2) again."""
 _FIRST_PASSED = 3
 """sd_listen_fds(3): passed descriptors start here."""
 _PLAIN_PORT, _TLS_PORT = 2375, 2376
@@ -78,7 +80,7 @@ def _unix(host: str, path: Path, group: str) -> Listener:
             os.umask(before)
         os.chown(path, 0, _group_id(group))
         path.chmod(0o660)
-        made.listen(_BACKLOG)
+        made.listen(BACKLOG)
         made.setblocking(False)
     except BaseException:
         made.close()
@@ -133,7 +135,7 @@ def _tcp(host: str, rest: str, encrypted: bool) -> list[Listener]:
             if family == socket.AF_INET6:
                 made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             made.bind(address)
-            made.listen(_BACKLOG)
+            made.listen(BACKLOG)
             made.setblocking(False)
         except OSError as error:
             made.close()

@@ -3,7 +3,8 @@
 The socket is SOCK_SEQPACKET. Output comes as packets whose first byte is the stream (2 stdout, 3 stderr; with a TTY
 all is 2); input is raw bytes, and conmon reads 32 KiB of a packet at most. conmon writes to its clients with blocking
 sends: a client that does not read stops conmon, its log and so the container's output. That is the back-pressure;
-nothing is dropped.
+nothing is dropped. Once the process has ended conmon must not be stopped, or it would not report the end: what is still
+on its way is then kept here.
 
 When *any* client of a container whose stdin is closed with its client (stdin_once) goes away, conmon closes the
 container's stdin. An attachment that only listened must not do that: it is then not closed but left to `_Drain`,
@@ -15,8 +16,11 @@ import asyncio
 import contextlib
 import os
 import socket
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+
+from sampan.linux import pidfd
 
 STDOUT, STDERR = 1, 2
 _STREAMS = {2: STDOUT, 3: STDERR}
@@ -24,6 +28,10 @@ _PACKET = 32769  # conmon reads its pipes in 8 KiB pieces; newer ones may take m
 _BATCH = 65536
 _INPUT = 16384  # below conmon's CONN_SOCK_BUF_SIZE: the rest of a longer packet would be lost
 _SUN_PATH = 107
+_PATIENCE = 0.5
+"""Seconds a client has after the end of the process before what it does not read is kept for it."""
+_KEPT = 4 << 20
+"""Bytes kept: a pipe and a socket hold far less, unless another process goes on writing."""
 
 
 class Attachment:
@@ -42,6 +50,62 @@ class Attachment:
         self._closed = False
         self._loop = asyncio.get_running_loop()
         self._waiting: set[asyncio.Future[None]] = set()
+        self._process = -1
+        self._kept: deque[bytes] | None = None
+        self._keeping = 0
+
+    def follow(self, pid: int) -> None:
+        """Names the process whose output this is."""
+        descriptor = pidfd.open_pidfd(pid)
+        if descriptor is None:
+            self._loop.call_later(_PATIENCE, self._keep)
+        else:
+            self._process = descriptor
+            self._loop.add_reader(descriptor, self._process_ended)
+
+    def _process_ended(self) -> None:
+        self._unfollow()
+        self._loop.call_later(_PATIENCE, self._keep)
+
+    def _unfollow(self) -> None:
+        if self._process >= 0:
+            self._loop.remove_reader(self._process)
+            os.close(self._process)
+            self._process = -1
+
+    def _keep(self) -> None:
+        """From now on conmon never waits for the client."""
+        if self._ended or self._closed:
+            return
+        self._kept, self._stdin = deque(), False
+        self._loop.remove_writer(self._socket)
+        self._loop.add_reader(self._socket, self._take)
+        self._take()
+
+    def _take(self) -> None:
+        assert self._kept is not None
+        with contextlib.suppress(BlockingIOError, InterruptedError):
+            while True:
+                try:
+                    packet = self._socket.recv(_PACKET)
+                except ConnectionError:
+                    packet = b""
+                self._keeping += len(packet)
+                self._kept.append(packet if self._keeping < _KEPT else b"")
+                if not self._kept[-1]:
+                    self._loop.remove_reader(self._socket)
+                    self._socket.shutdown(socket.SHUT_RDWR)
+                    break
+        for ready in self._waiting:
+            _set(ready)
+
+    def _next(self) -> bytes:
+        """Raises `BlockingIOError` when there is nothing yet."""
+        if self._kept is None:
+            return self._socket.recv(_PACKET)
+        if not self._kept:
+            raise BlockingIOError
+        return self._kept.popleft()
 
     async def read(self) -> tuple[int, bytes] | None:
         """The next output: as much of one stream as is there, up to 64 KiB."""
@@ -69,7 +133,7 @@ class Attachment:
     async def _receive(self) -> bytes:
         while not self._ended and not self._closed:
             try:
-                packet = self._socket.recv(_PACKET)
+                packet = self._next()
             except (BlockingIOError, InterruptedError):
                 await self._until(self._loop.add_reader, self._loop.remove_reader)
                 continue
@@ -85,17 +149,18 @@ class Attachment:
         ready: asyncio.Future[None] = self._loop.create_future()
         self._waiting.add(ready)
         descriptor = self._socket.fileno()
-        add(descriptor, _set, ready)
+        if self._kept is None:
+            add(descriptor, _set, ready)
         try:
             await ready
         finally:
             self._waiting.discard(ready)
-            if not self._closed:
+            if not self._closed and self._kept is None:
                 remove(descriptor)
 
     def _receive_now(self) -> bytes:
         try:
-            packet = self._socket.recv(_PACKET)
+            packet = self._next()
         except (BlockingIOError, InterruptedError):
             return b""
         except OSError:
@@ -114,7 +179,7 @@ class Attachment:
 
     async def _send(self, packet: memoryview) -> bool:
         """False when the container ended: there is nobody to read it."""
-        while not self._closed:
+        while not self._closed and self._kept is None:
             try:
                 self._socket.send(packet)
                 return True
@@ -144,6 +209,7 @@ class Attachment:
 
     def _release(self) -> None:
         """Lets go of the event loop, and wakes tasks that read or write."""
+        self._unfollow()
         self._loop.remove_reader(self._socket)
         self._loop.remove_writer(self._socket)
         for ready in self._waiting:

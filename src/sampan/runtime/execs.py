@@ -76,6 +76,8 @@ class Execs:
             if isinstance(error, conmon.ConmonFailed):
                 raise failures.exec_failed(reason or error.reason, process["args"][0]) from None
             raise
+        if stream is not None:
+            stream.follow(pid)
         started.close(keep_sync=True)
         self._keep(self._await_end(bundle.id, place, started.sync, pid), f"exec {exec_id}")
         return pid, read_pid(place / "conmon.pid"), stream

@@ -121,7 +121,7 @@ class Runtime:
         has_stdin, closes_stdin = (held.stdin, held.closes_stdin) if held else (True, False)
         acceptor = held.conmon_pid if held and before_start else None
         try:
-            return await attachment.connect(
+            made = await attachment.connect(
                 bundle.attach_socket,
                 tty=tty,
                 stdin=stdin and has_stdin,
@@ -130,6 +130,9 @@ class Runtime:
             )
         except OSError as error:
             raise Conflict(f"cannot attach to container {bundle.id}: it does not run ({error.strerror})") from None
+        if held is not None:
+            made.follow(held.pid)
+        return made
 
     async def start(self, bundle: Bundle, runtime: str) -> None:
         """Lets the container's process run."""

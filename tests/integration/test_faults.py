@@ -1,0 +1,254 @@
+"""What a host can do to an engine: a full disk, a data root that cannot be written, a keeper that is killed, a clock
+that jumps, clients that do nothing or never read."""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+import signal
+import socket
+import subprocess
+import tarfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sampan.containers.model import Status
+from support.daemon import Daemon
+from support.images import busybox_archive, busybox_layer, docker_archive
+from support.inprocess import InProcess
+from support.inventory import inventory
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+
+FULL = "no space left on device"
+
+
+def lasting(daemon: Daemon) -> set[str]:
+    """Without what comes and goes inside containers."""
+    return {line for line in inventory(daemon, network=False) if "process" not in line or "conmon" in line}
+
+
+def eventually(check: Callable[[], bool]) -> None:
+    for _ in range(200):
+        if check():
+            return
+        time.sleep(0.05)
+    assert check()
+
+
+def api(daemon: Daemon, method: str, path: str, body: Any = None) -> Any:
+    status, answer = daemon.api(method, path, body)
+    assert status < 300, (method, path, status, answer)
+    return answer
+
+
+def start(daemon: Daemon, name: str, script: str, **host: Any) -> dict[str, Any]:
+    body = {"Image": "busybox", "Cmd": ["sh", "-c", script], "HostConfig": host}
+    api(daemon, "POST", f"/containers/create?name={name}", body)
+    api(daemon, "POST", f"/containers/{name}/start")
+    found: dict[str, Any] = api(daemon, "GET", f"/containers/{name}/json")
+    return found
+
+
+def state(daemon: Daemon, name: str) -> tuple[str, int]:
+    found = api(daemon, "GET", f"/containers/{name}/json")["State"]
+    return found["Status"], found["ExitCode"]
+
+
+def noise(size: int) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        info = tarfile.TarInfo("noise")
+        info.size = size
+        tar.addfile(info, io.BytesIO(random.Random(1).randbytes(size)))
+    return buffer.getvalue()
+
+
+# -- a full disk -------------------------------------------------------------------------------------
+@pytest.fixture
+def small() -> Iterator[Daemon]:
+    """A daemon whose data root is a disk of 64 MiB."""
+    daemon = Daemon("small")
+    daemon.data_root.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "none", daemon.data_root], check=True)
+    try:
+        daemon.start()
+        daemon.load(busybox_archive())
+        yield daemon
+    finally:
+        (daemon.data_root / "filling").unlink(missing_ok=True)
+        for container in daemon.api("GET", "/containers/json?all=1")[1]:
+            daemon.api("DELETE", f"/containers/{container['Id']}?force=1&v=1")
+        daemon.terminate()
+        subprocess.run(["umount", daemon.data_root], check=True)
+        daemon.stop()
+
+
+def fill(daemon: Daemon) -> Path:
+    path = daemon.data_root / "filling"
+    with path.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
+        while True:
+            file.write(bytes(4096))
+    return path
+
+
+def test_an_image_that_does_not_fit_leaves_nothing(small: Daemon) -> None:
+    before = lasting(small)
+    archive = docker_archive(["big:1"], [busybox_layer(), noise(70 << 20)], {})
+    _, answer = small.api("POST", "/images/load?quiet=1", archive, {"Content-Type": "application/x-tar"})
+    assert FULL in str(answer), answer
+    assert lasting(small) == before
+    assert small.api("GET", "/images/big:1/json")[0] == 404
+
+
+def test_on_a_full_disk_everything_fails_whole_and_recovers(small: Daemon) -> None:
+    start(small, "going", "while :; do echo line; sleep 0.05; done")
+    start(small, "brief", "sleep 2; exit 7")
+    api(small, "POST", "/containers/create?name=idle", {"Image": "busybox", "Cmd": ["sleep", "100"]})
+    start(small, "doomed", "sleep 100")
+    filling = fill(small)
+    before = lasting(small)
+    refused: list[tuple[str, str, Any]] = [
+        ("POST", "/containers/create?name=n1", {"Image": "busybox", "Cmd": ["true"]}),
+        ("POST", "/containers/create?name=n2", {"Image": "busybox", "Volumes": {"/etc": {}, "/new": {}}}),
+        ("POST", "/volumes/create", {"Name": "v1"}),
+        ("POST", "/networks/create", {"Name": "n1"}),
+        ("POST", "/images/busybox/tag?repo=other", None),
+        ("POST", "/containers/idle/start", None),
+        ("PUT", "/containers/idle/archive?path=/tmp", noise(1 << 20)),
+    ]
+    for method, path, body in refused:
+        status, answer = small.api(
+            method, path, body, {"Content-Type": "application/x-tar"} if path[-1] == "p" else None
+        )
+        assert status == 500 and FULL in answer["message"], (path, answer)
+    assert lasting(small) == before
+    assert [c["Names"] for c in api(small, "GET", "/containers/json")][-1:] == [["/going"]]
+    eventually(lambda: state(small, "brief") == ("exited", 7))
+    api(small, "DELETE", "/containers/doomed?force=1")  # or nobody could make room
+    small.kill()
+    small.start()
+    assert state(small, "brief") == ("exited", 7), "its code was not lost with the daemon"
+    filling.unlink()
+    api(small, "POST", "/containers/idle/start")
+    api(small, "POST", "/volumes/create", {"Name": "v1"})
+    assert state(small, "going")[0] == "running"
+    small.kill()
+    small.start()
+    assert (state(small, "brief"), state(small, "idle")[0]) == (("exited", 7), "running")
+
+
+# -- a data root that cannot be written --------------------------------------------------------------
+def test_a_data_root_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    daemon = Daemon("rofs")
+    daemon.data_root.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "none", daemon.data_root], check=True)
+    try:
+        with pytest.raises(AssertionError) as failure:
+            daemon.start()
+        assert f"failed to start daemon: {daemon.data_root}" in str(failure.value)
+        assert "read-only file system" in str(failure.value)
+        assert "Traceback" not in str(failure.value)
+    finally:
+        subprocess.run(["umount", daemon.data_root], check=True)
+        daemon.stop()
+
+
+# -- a keeper that is killed -------------------------------------------------------------------------
+def test_a_container_whose_conmon_is_killed_ends_whole(daemon: Daemon, container_name: str) -> None:
+    before = lasting(daemon)
+    found = start(daemon, container_name, "trap '' TERM; sleep 100 & wait; sleep 100")
+    bundle = daemon.exec_root / "containers" / found["Id"]
+    os.kill(int((bundle / "conmon.pid").read_text()), signal.SIGKILL)
+    eventually(lambda: state(daemon, container_name) == ("exited", 137))
+    eventually(lambda: not Path(f"/proc/{found['State']['Pid']}").exists())
+    api(daemon, "POST", f"/containers/{container_name}/start")
+    assert state(daemon, container_name)[0] == "running"
+    api(daemon, "DELETE", f"/containers/{container_name}?force=1")
+    eventually(lambda: lasting(daemon) == before)
+
+
+# -- a clock that jumps ------------------------------------------------------------------------------
+async def test_a_clock_that_jumps_back_breaks_no_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = await InProcess("clock").open()
+    try:
+        await engine.load_busybox()
+        container = await engine.start("sh", "-c", "sleep 0.3; exit 4", name="timed")
+        real, real_ns = time.time, time.time_ns
+        monkeypatch.setattr(time, "time", lambda: real() - 7200)
+        monkeypatch.setattr(time, "time_ns", lambda: real_ns() - 7200 * 10**9)
+        await engine.engine.containers.start(await engine.create("true", name="later"))
+        code, _ = await engine.engine.containers.wait("timed")
+        after = engine.engine.containers.get(container.id)
+        assert (code, after.state.status) == (4, Status.EXITED)
+        assert after.state.finished_at >= after.state.started_at
+        times = [event.time for event in engine.engine.events.history(0)]
+        assert times == sorted(times)
+        await engine.crash_and_open()
+        assert engine.engine.containers.get("timed").state.exit_code == 4
+    finally:
+        monkeypatch.undo()
+        await engine.close()
+
+
+# -- clients -----------------------------------------------------------------------------------------
+def connect(daemon: Daemon, request: bytes = b"") -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(20)
+    connection.connect(str(daemon.socket))
+    connection.sendall(request)
+    return connection
+
+
+def pss(daemon: Daemon) -> int:
+    """KiB of memory that is the daemon's."""
+    assert daemon.process is not None
+    rollup = Path(f"/proc/{daemon.process.pid}/smaps_rollup").read_text()
+    return next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
+
+
+def test_a_thousand_clients_that_do_nothing(daemon: Daemon) -> None:
+    """Silent ones, ones in the middle of a request, ones that wait for events."""
+    before = pss(daemon)
+    events = b"GET /events HTTP/1.1\r\nHost: d\r\n\r\n"
+    requests = (b"", b"POST /containers/create HTTP/1.1\r\nHost: d\r\nContent-Length: 99\r\n\r\n{", b"GET /_pi", events)
+    idle = [connect(daemon, requests[number % 4]) for number in range(1000)]
+    try:
+        for _ in range(20):
+            assert api(daemon, "GET", "/containers/json") is not None
+        assert pss(daemon) - before < 1000 * 100, "less than 100 KiB each"
+    finally:
+        for connection in idle:
+            connection.close()
+    assert daemon.api("GET", "/_ping")[0] == 200
+
+
+def test_a_client_that_never_reads_its_stream_holds_nobody_up(daemon: Daemon, container_name: str) -> None:
+    api(daemon, "POST", f"/containers/create?name={container_name}", {"Image": "busybox", "Cmd": ["yes"]})
+    attach = (
+        f"POST /containers/{container_name}/attach?stream=1&stdout=1 HTTP/1.1\r\nHost: d\r\n"
+        "Connection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 0\r\n\r\n"
+    )
+    follow = f"GET /containers/{container_name}/logs?follow=1&stdout=1 HTTP/1.1\r\nHost: d\r\n\r\n"
+    slow = [connect(daemon, attach.encode()) for _ in range(3)]
+    time.sleep(0.2)
+    before = pss(daemon)
+    api(daemon, "POST", f"/containers/{container_name}/start")
+    slow += [connect(daemon, follow.encode()) for _ in range(3)]
+    try:
+        time.sleep(1)
+        for _ in range(20):
+            assert daemon.api("GET", "/_ping")[0] == 200
+        assert pss(daemon) - before < 32 << 10, "what nobody reads is not kept in memory"
+        quick = start(daemon, f"{container_name}b", "sleep 100")
+        assert quick["State"]["Running"]
+        api(daemon, "DELETE", f"/containers/{container_name}b?force=1")
+        api(daemon, "DELETE", f"/containers/{container_name}?force=1")
+    finally:
+        for connection in slow:
+            connection.close()
