@@ -72,7 +72,16 @@ class Client:
         return [
             *(self.create, self.create_and_start, self.start, self.start, self.stop, self.kill, self.remove),
             *(self.remove, self.force_remove, self.run_removed, self.load, self.pull, self.remove_image, self.rename),
-            *(self.network, self.volume, self.connect, self.execute, self.commit, self.upload, self.kill_keeper),
+            *(
+                self.network,
+                self.volume,
+                self.connect,
+                self.execute,
+                self.commit,
+                self.upload,
+                self.kill_keeper,
+                self.build,
+            ),
         ]
 
     # -- one request, and what it means -----------------------------------------------------------
@@ -221,6 +230,19 @@ class Client:
         path = f"/commit?container={self.name('c')}&repo={name}"
         self.told("i", name, True, lambda: self.call("POST", path, {}, (201, 404, 409, 501)))
 
+    def build(self) -> None:
+        name = self.name("i")
+        source = f"FROM busybox\nRUN echo {self.random.randrange(9)} > /made && sleep 0.1\nCOPY file0 /copied\n"
+        context = _layer(self.random, ("Dockerfile", source.encode()))
+
+        def request() -> tuple[int, Any]:
+            status, answer = self.call("POST", f"/build?t={name}&rm=1", context, (200, 501))
+            if b'"error"' in (answer if isinstance(answer, bytes) else json.dumps(answer).encode()):
+                raise Lost(f"build: {answer!r}")
+            return status, answer
+
+        self.told("i", name, True, request)
+
     # -- networks and volumes ---------------------------------------------------------------------
     def network(self) -> None:
         name = self.name("n")
@@ -242,9 +264,13 @@ class Client:
             self.told("v", name, False, lambda: self.call("DELETE", f"/volumes/{name}", legal=(204, 404, 409)))
 
 
-def _layer(source: random.Random) -> bytes:
+def _layer(source: random.Random, *more: tuple[str, bytes]) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name, data in more:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
         for number in range(20):
             info = tarfile.TarInfo(f"file{number}")
             info.size = 20_000
@@ -456,6 +482,7 @@ class Chaos:
         for entry in self._ok("GET", "/images/json?all=1"):
             if "busybox:latest" not in (entry["RepoTags"] or []):
                 self.daemon.api("DELETE", f"/images/{entry['Id']}?force=1")
+        self._ok("POST", "/build/prune?all=1")
         for ledger in self.ledgers:
             ledger.things.clear()
             ledger.running.clear()
