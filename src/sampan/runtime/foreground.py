@@ -28,6 +28,7 @@ Output = Callable[[int, bytes], None]
 """(1 stdout or 2 stderr, bytes), in the event loop, as they come."""
 
 _CHUNK = 65536
+_PATIENCE = 0.1
 
 
 async def run(
@@ -39,8 +40,10 @@ async def run(
     bundle.spec.write_bytes(msgspec.json.encode(spec))
     bundle.runtime_log.unlink(missing_ok=True)
     cgroup = str(spec["linux"]["cgroupsPath"])
-    arguments = [*invocation.arguments(chosen, bundle.runtime_log), "run", "--bundle", str(bundle.path), bundle.id]
-    process, readers = _spawn([chosen.command[0], *arguments], invocation.environment, output)
+    arguments = [*invocation.arguments(chosen, bundle.runtime_log), "run", "--pid-file", str(bundle.pidfile)]
+    errors = _Errors(bundle, output)
+    command = [chosen.command[0], *arguments, "--bundle", str(bundle.path), bundle.id]
+    process, readers = _spawn(command, invocation.environment, errors.heard)
     try:
         await _ended(process)
         # A process of the container may have left the pipe to another that lives on: the kernel kills the pid
@@ -58,6 +61,7 @@ async def run(
     code = process.returncode
     if code and (reason := failures.last_error(bundle.runtime_log)):
         raise failures.create_failed(reason, spec["process"]["args"][0])
+    errors.flush()
     return code if code >= 0 else 128 - code
 
 
@@ -101,6 +105,34 @@ async def _abandon(process: subprocess.Popen[bytes], cgroup: str) -> None:
     finally:
         await ending
         await cgroups.kill(cgroup)
+
+
+class _Errors:
+    """The runtime says on stderr, too, why it could not start a container. What comes before the pid file is there may
+    be that, and is kept back."""
+
+    def __init__(self, bundle: Bundle, output: Output) -> None:
+        self._bundle, self._output = bundle, output
+        self._held: list[bytes] = []
+        self._started = False
+
+    def heard(self, stream: int, data: bytes) -> None:
+        if stream != STDERR or self._has_started():
+            self._output(stream, data)
+            return
+        self._held.append(data)
+        asyncio.get_running_loop().call_later(_PATIENCE, self._has_started)
+
+    def _has_started(self) -> bool:
+        if not self._started and self._bundle.pidfile.exists():
+            self.flush()
+        return self._started
+
+    def flush(self) -> None:
+        self._started = True
+        for data in self._held:
+            self._output(STDERR, data)
+        self._held = []
 
 
 class _Reader:
