@@ -168,8 +168,7 @@ class _Translation:
             self.star = True
             return
         self._end_component()
-        while self.pattern.startswith("*", self.position):
-            self.position += 1
+        self.position += 1
         if self.pattern.startswith("/", self.position):
             self.position += 1
         anything = ".*" if self.position == len(self.pattern) else "(?:.*/)?"
