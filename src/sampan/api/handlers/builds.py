@@ -193,6 +193,7 @@ class _Classic:
         self._quiet = quiet
         self._held: list[dict[str, Any]] = []
         self._total = 0
+        self._crumbs = ""
         self._keywords: dict[int, str] = {}
         self._decoders: dict[tuple[int, int], codecs.IncrementalDecoder] = {}
 
@@ -206,6 +207,8 @@ class _Classic:
         self._tell({"stream": text})
 
     def __call__(self, event: AnyEvent) -> None:
+        if not isinstance(event, Output):
+            self._flush()
         match event:
             case Planned():
                 self._total = event.total
@@ -235,13 +238,27 @@ class _Classic:
                 self._finished(event)
 
     def _output(self, event: Output) -> None:
+        """A program's unbuffered stderr comes in crumbs; each piece here is coloured, so they are gathered to lines."""
         place = (event.step, event.stream)
         decoder = self._decoders.get(place)
         if decoder is None:
             decoder = self._decoders[place] = codecs.getincrementaldecoder("utf-8")("replace")
         text = decoder.decode(event.data)
+        if event.stream != 2:
+            self._flush()
+            if text:
+                self._text(text)
+            return
+        text = self._crumbs + text
+        end = max(text.rfind("\n"), text.rfind("\r")) + 1
+        self._crumbs = text[:end]
+        self._flush()
+        self._crumbs = text[end:]
+
+    def _flush(self) -> None:
+        text, self._crumbs = self._crumbs, ""
         if text:
-            self._text(f"{_RED}{text}{_PLAIN}" if event.stream == 2 else text)
+            self._text(f"{_RED}{text}{_PLAIN}")
 
     def _finished(self, event: Finished) -> None:
         if self._quiet:
@@ -255,6 +272,7 @@ class _Classic:
 
     def failed(self, error: StepFailed) -> None:
         """Also shows what a quiet build has kept to itself."""
+        self._flush()
         for message in self._held:
             self.show(message)
         if error.excerpt:
