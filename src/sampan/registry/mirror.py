@@ -97,7 +97,7 @@ class Mirror:
             local = reference if ":" in reference else await repository.tagged(reference)
             here = local is not None and await repository.record(local) is not None
             upstream = self._upstream(repository, reference)
-            if here and local == (reference if ":" in reference else await upstream.manifest_digest(reference)):
+            if here and local == (reference if ":" in reference else await self._newest(upstream, reference)):
                 self._metrics.add("mirror_total", kind="manifest", result="hit")
                 await repository.touch(local)
                 return
@@ -116,6 +116,14 @@ class Mirror:
             self._metrics.add("mirror_total", kind="manifest", result="miss")
             record = documents.inspect(found.data, found.media_type)
             await repository.put_manifest(found.data, record, [] if ":" in reference else [reference], check=False)
+
+    @staticmethod
+    async def _newest(upstream: Upstream, tag: str) -> str:
+        """The digest a tag has upstream; "" when that cannot be told."""
+        try:
+            return await upstream.manifest_digest(tag)
+        except SampanError:
+            return ""
 
     async def tags(self, repository: Repository) -> list[str]:
         try:
