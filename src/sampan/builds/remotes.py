@@ -135,14 +135,7 @@ async def clone(remote: Git, directory: Path, *, keep_git_dir: bool) -> None:
     repository.mkdir()
     await _run(repository, "init", "--quiet")
     await _run(repository, "remote", "add", "origin", "--", remote.url)
-    try:
-        await _run(repository, "fetch", "--depth", "1", "--recurse-submodules=no", "origin", remote.ref or "HEAD")
-    except SampanError:
-        # A server may refuse a commit by its id, or serve no shallow clone.
-        await _run(repository, "fetch", "--tags", "origin", "+refs/heads/*:refs/remotes/origin/*")
-        await _run(repository, "checkout", "--quiet", "--detach", remote.ref or "origin/HEAD")
-    else:
-        await _run(repository, "checkout", "--quiet", "--detach", "FETCH_HEAD")
+    await _check_out(repository, remote.ref)
     if (repository / ".gitmodules").is_file():
         await _run(repository, "submodule", "update", "--init", "--recursive", "--depth=1")
     if not keep_git_dir:
@@ -152,6 +145,23 @@ async def clone(remote: Git, directory: Path, *, keep_git_dir: bool) -> None:
         raise SampanError(f"subdirectory {remote.subdirectory} not found in repository")
     directory.rmdir()
     source.rename(directory)
+
+
+async def _check_out(repository: Path, ref: str) -> None:
+    """The one commit where the server gives it alone; a dumb server, or one asked for a commit's id, may not."""
+    wanted = ref or "HEAD"
+    fetch = ("fetch", "--quiet", "--recurse-submodules=no")
+    for depth in (("--depth", "1"), ()):
+        try:
+            await _run(repository, *fetch, *depth, "origin", wanted)
+        except SampanError:
+            if not depth and not ref:
+                raise
+        else:
+            await _run(repository, "checkout", "--quiet", "--detach", "FETCH_HEAD")
+            return
+    await _run(repository, *fetch, "--tags", "origin", "+refs/heads/*:refs/remotes/origin/*")
+    await _run(repository, "checkout", "--quiet", "--detach", wanted)
 
 
 async def _run(repository: Path, *arguments: str) -> None:

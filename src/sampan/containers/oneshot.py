@@ -115,6 +115,7 @@ class OneShots:
             return undo.pop_all()
 
     def _remove_bundle(self, bundle: Bundle) -> None:
+        self._context.mounting.unstage(bundle.path)
         if bundle.rootfs.exists():
             self._context.snapshots.unmount(bundle.rootfs)
             bundle.rootfs.rmdir()  # fails while anything is still mounted there: nothing below it can be lost
