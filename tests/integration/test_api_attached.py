@@ -158,8 +158,9 @@ def test_the_docker_cli_over_tls(secure: tuple[Daemon, list[str]]) -> None:
     environment = {key: value for key, value in daemon.environment().items() if key != "DOCKER_HOST"}
     # Its stdin ends with a close_notify, after which the output must still come.
     command = [daemon.client[0], *flags, "run", "--rm", "-i", "busybox", "sh", "-c", "cat; sleep 0.3; echo later"]
-    result = subprocess.run(command, input=b"piped\n", capture_output=True, env=environment, timeout=60)
-    assert (result.returncode, result.stdout) == (0, b"piped\nlater\n"), result.stderr
+    payload = os.urandom(8_000_000)
+    result = subprocess.run(command, input=payload, capture_output=True, env=environment, timeout=60)
+    assert (result.returncode, result.stdout == payload + b"later\n") == (0, True), result.stderr
 
 
 def test_input_comes_back_over_tls(secure: tuple[Daemon, list[str]]) -> None:

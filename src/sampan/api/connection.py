@@ -151,7 +151,9 @@ class Connection(RequestHandler):
         """The daemon stops: ends the handler and the connection."""
         if self._task_handler is not None and not self.hijacked:
             self._task_handler.cancel()
-        if self.transport is not None:
+        if self.transport is not None and self.hijacked:
+            self.transport.abort()
+        elif self.transport is not None:
             self.transport.close()
 
     # -- the end -----------------------------------------------------------------------------------

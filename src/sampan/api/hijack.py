@@ -48,6 +48,9 @@ class Channel(Protocol):
     async def finish(self) -> None:
         """No more output."""
 
+    def release(self) -> None:
+        """Nothing more will be read or written."""
+
 
 class Socket(asyncio.Protocol):
     """The channel on a raw socket."""
@@ -65,6 +68,7 @@ class Socket(asyncio.Protocol):
         self._writable = asyncio.Event()
         self._writable.set()
         self._hangup: select.epoll | None = None
+        self._held_open: Any = None
         transport.set_write_buffer_limits(_OUTPUT_LIMIT)
 
     # -- asyncio's side ----------------------------------------------------------------------------
@@ -87,11 +91,18 @@ class Socket(asyncio.Protocol):
 
     def _keep_tls_open(self) -> None:
         """TLS can close one half too (Go's `CloseWrite` sends close_notify, and the docker CLI does so when its stdin
-        ends), but asyncio answers it by closing both. It does so by calling its protocol's `_start_shutdown` right
-        after `eof_received`: that one call is made to do nothing."""
+        ends), but asyncio answers it by closing both, with its protocol's `_start_shutdown`, now and whenever it looks
+        for input again. Until `release` that does nothing."""
         protocol = getattr(self._transport, "_ssl_protocol", None)
         if protocol is not None and hasattr(protocol, "_start_shutdown"):
-            protocol._start_shutdown = lambda: protocol.__dict__.pop("_start_shutdown", None)
+            protocol._start_shutdown = lambda: None
+            self._held_open = protocol
+
+    def release(self) -> None:
+        """The connection may close again."""
+        if self._held_open is not None:
+            self._held_open.__dict__.pop("_start_shutdown", None)
+            self._held_open = None
 
     def pause_writing(self) -> None:
         self._writable.clear()
@@ -166,6 +177,7 @@ class Socket(asyncio.Protocol):
     async def finish(self) -> None:
         """Ends the client's reads, then waits for it to close: closing first, with input unread, would reset the
         connection."""
+        self.release()
         if self._lost.done() or not self._transport.can_write_eof():
             return
         with contextlib.suppress(OSError, RuntimeError):
@@ -226,6 +238,7 @@ async def carry(
         for task in (output, input_, gone):
             task.cancel()
         await asyncio.gather(output, input_, gone, return_exceptions=True)
+        channel.release()
         await stream.close()
     if detached:
         on_detach()
@@ -307,3 +320,6 @@ class WebSocket:
 
     async def finish(self) -> None:
         await self._response.close()
+
+    def release(self) -> None:
+        pass
