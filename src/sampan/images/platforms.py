@@ -78,11 +78,7 @@ def normalize(platform: Platform) -> Platform:
 def parse(text: str) -> Platform:
     """`linux/arm64/v8`, `linux`, `arm64`. Raises `InvalidParameter` as containerd words it."""
     parts = text.split("/")
-    if not text or len(parts) > 3 or not all(_PART.fullmatch(part) for part in parts):
-        raise InvalidParameter(
-            f'"{text}" is an invalid OS component of "{text}": OSAndVersion specifier component must '
-            'match "^([A-Za-z0-9_-]+)(?:\\\\(([A-Za-z0-9_.-]*)\\\\))?$": invalid argument'
-        )
+    _check(text, parts)
     if len(parts) == 1:
         word = parts[0].lower()
         if word in _SYSTEMS:
@@ -92,6 +88,22 @@ def parse(text: str) -> Platform:
             return guessed
         raise InvalidParameter(f'"{text}": unknown operating system or architecture: invalid argument')
     return normalize(Platform(os=parts[0], architecture=parts[1], variant=parts[2] if len(parts) == 3 else ""))
+
+
+def _check(text: str, parts: list[str]) -> None:
+    if not _PART.fullmatch(parts[0]):
+        raise InvalidParameter(
+            f'"{parts[0]}" is an invalid OS component of "{text}": OSAndVersion specifier component must '
+            'match "^([A-Za-z0-9_-]+)(?:\\\\(([A-Za-z0-9_.-]*)\\\\))?$": invalid argument'
+        )
+    for part in parts[1:]:
+        if not _PART.fullmatch(part):
+            raise InvalidParameter(
+                f'"{part}" is an invalid component of "{text}": platform specifier component must '
+                'match "^[A-Za-z0-9_.-]+$": invalid argument'
+            )
+    if len(parts) > 3:
+        raise InvalidParameter(f'"{text}": cannot parse platform specifier: invalid argument')
 
 
 def text(platform: Platform) -> str:

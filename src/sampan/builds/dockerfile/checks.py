@@ -1,4 +1,5 @@
-"""Build checks: what BuildKit warns of. `check` runs all of them; nothing here changes a build.
+"""Build checks: what BuildKit warns of. `check` runs all of them on a file that is right,
+`examine` goes the whole way with one that may not be; nothing here changes a build.
 
 Two kinds: what the text shows (casing, names, FROM lines), and what only walking a stage shows, because it depends on
 the environment at that point (undefined variables, relative WORKDIR …): those are in `stage_checks`.
@@ -6,17 +7,19 @@ the environment at that point (undefined variables, relative WORKDIR …): those
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import NamedTuple
 
 from sampan.builds.dockerfile import rules
 from sampan.builds.dockerfile.ast import Arg, Dockerfile, Instruction, Lines, Maintainer, Stage
 from sampan.builds.dockerfile.directives import leading
 from sampan.builds.dockerfile.errors import DockerfileError
 from sampan.builds.dockerfile.expansion import Expansion, expand
+from sampan.builds.dockerfile.parser import parse
 from sampan.builds.dockerfile.rules import Findings, Options, Warning
 from sampan.builds.dockerfile.stage_checks import BaseFacts, check_stages
-from sampan.builds.dockerfile.stages import Graph
-from sampan.builds.dockerfile.variables import global_arguments
+from sampan.builds.dockerfile.stages import Graph, resolve
+from sampan.builds.dockerfile.variables import GlobalArguments, global_arguments
 from sampan.builds.dockerfile.wording import quote, suggestion
 from sampan.builds.ignore import Ignore
 from sampan.errors import InvalidParameter
@@ -26,6 +29,14 @@ from sampan.images.model import Platform
 _RESERVED = frozenset(("context", "scratch"))
 OPTIONS_ARGUMENT = "BUILDKIT_DOCKERFILE_CHECK"
 """A build argument that replaces the file's `# check=`."""
+
+
+class Report(NamedTuple):
+    """`graph` is there unless `error` says why not; an error of walking the stages leaves both."""
+
+    warnings: list[Warning]
+    error: DockerfileError | None = None
+    graph: Graph | None = None
 
 
 def check(
@@ -47,23 +58,49 @@ def check(
     Raises `DockerfileError` when the options cannot be read or a stage cannot be walked.
     """
     dockerfile = graph.dockerfile
-    findings = Findings(options_of(dockerfile, given))
-    for line in dockerfile.empty_continuations:
-        findings.add(rules.NO_EMPTY_CONTINUATION, Lines(line, line), "Empty continuation line")
-    _check_texts(dockerfile, findings)
-    _check_stage_names(dockerfile, findings)
-    _check_casing(dockerfile, findings)
-    _check_default_bases(dockerfile, given, target, build, findings)
-    for resolved in graph.stages:
-        _check_from(graph, resolved.stage, findings)
+    findings = Findings(options_of(dockerfile.source, given))
+    for item in _items(dockerfile):
+        _check_item(item, findings)
+    _check_whole(dockerfile, given, target, build, findings)
+    _check_bases(dockerfile, graph.arguments, findings)
     check_stages(graph, findings, given=given, target=target, facts=facts, ignore=ignore, all_stages=all_stages)
     return findings.warnings
 
 
-def options_of(dockerfile: Dockerfile, given: Mapping[str, str]) -> Options:
+def examine(
+    source: bytes,
+    name: str = "Dockerfile",
+    *,
+    stage: str = "",
+    contexts: Collection[str] = (),
+    given: Mapping[str, str],
+    target: Platform,
+    build: Platform,
+    facts: Callable[[int], BaseFacts | None] = lambda stage: None,
+    ignore: Ignore | None = None,
+    all_stages: bool = False,
+) -> Report:
+    """The whole way from text to warnings, for a file that may be wrong: what was found before the mistake is told,
+    and the mistake with it. `stage` is the target; the rest is as in `check`."""
+    findings = Findings(Options())
+    graph: Graph | None = None
+    try:
+        findings.options = options_of(source, given)
+        dockerfile = parse(source, name, seen=lambda item: _check_item(item, findings))
+        _check_whole(dockerfile, given, target, build, findings)
+        arguments = global_arguments(dockerfile, given, target, build, stage)
+        _check_bases(dockerfile, arguments, findings)
+        graph = resolve(dockerfile, arguments, stage, contexts)
+        check_stages(graph, findings, given=given, target=target, facts=facts, ignore=ignore, all_stages=all_stages)
+    except DockerfileError as error:
+        return Report(findings.warnings, error, graph)
+    return Report(findings.warnings, violation(findings.warnings, findings.options), graph)
+
+
+def options_of(source: bytes, given: Mapping[str, str]) -> Options:
     said = given.get(OPTIONS_ARGUMENT)
     try:
-        return rules.parse_options(leading(dockerfile.source, "check") if said is None else said)
+        return rules.parse_options(leading(source, "check") if said is None else said)
     except DockerfileError as error:
         raise DockerfileError(f"failed to parse check options: {error.message}") from None
 
@@ -76,13 +113,37 @@ def violation(warnings: list[Warning], options: Options) -> DockerfileError | No
     return DockerfileError(f"lint violation found for rules: {', '.join(names)}")
 
 
-def _check_texts(dockerfile: Dockerfile, findings: Findings) -> None:
-    for arg in dockerfile.global_arguments:
-        _check_instruction(arg, findings)
+def _items(dockerfile: Dockerfile) -> Iterator[Stage | Instruction]:
+    yield from dockerfile.global_arguments
     for stage in dockerfile.stages:
-        _check_stage(stage, findings)
-        for instruction in stage.instructions:
-            _check_instruction(instruction, findings)
+        yield stage
+        yield from stage.instructions
+
+
+def _check_item(item: Stage | Instruction, findings: Findings) -> None:
+    if isinstance(item, Stage):
+        _check_stage(item, findings)
+    else:
+        _check_instruction(item, findings)
+
+
+def _check_whole(
+    dockerfile: Dockerfile, given: Mapping[str, str], target: Platform, build: Platform, findings: Findings
+) -> None:
+    for line in dockerfile.empty_continuations:
+        findings.add(rules.NO_EMPTY_CONTINUATION, Lines(line, line), "Empty continuation line")
+    _check_stage_names(dockerfile, findings)
+    _check_casing(dockerfile, findings)
+    _check_default_bases(dockerfile, given, target, build, findings)
+
+
+def _check_bases(dockerfile: Dockerfile, arguments: GlobalArguments, findings: Findings) -> None:
+    """Up to the first FROM that is wrong: `resolve` tells of that one."""
+    for stage in dockerfile.stages:
+        try:
+            _check_from(stage, arguments, dockerfile.escape, findings)
+        except (DockerfileError, InvalidParameter):
+            return
 
 
 def _check_stage(stage: Stage, findings: Findings) -> None:
@@ -169,15 +230,14 @@ def _check_default_bases(
             findings.add(rules.INVALID_DEFAULT_ARG_IN_FROM, stage.lines, message)
 
 
-def _check_from(graph: Graph, stage: Stage, findings: Findings) -> None:
-    values, escape = graph.arguments.values, graph.dockerfile.escape
-    _check_declared(graph, expand(stage.base, values, escape), stage, findings)
+def _check_from(stage: Stage, arguments: GlobalArguments, escape: str, findings: Findings) -> None:
+    _check_declared(expand(stage.base, arguments.values, escape), stage, arguments, findings)
     if not stage.platform:
         return
-    platform = expand(stage.platform, values, escape)
-    _check_declared(graph, platform, stage, findings)
+    platform = expand(stage.platform, arguments.values, escape)
+    _check_declared(platform, stage, arguments, findings)
     if platform.matched == ("TARGETPLATFORM",) and not platform.unmatched:
-        if platform.text == values["TARGETPLATFORM"]:
+        if platform.text == arguments.values["TARGETPLATFORM"]:
             message = (
                 f"Setting platform to predefined {stage.platform} in FROM is redundant as this is the default behavior"
             )
@@ -186,8 +246,8 @@ def _check_from(graph: Graph, stage: Stage, findings: Findings) -> None:
         _check_constant(platform.text, stage, findings)
 
 
-def _check_declared(graph: Graph, found: Expansion, stage: Stage, findings: Findings) -> None:
-    known = [*graph.arguments.values, *graph.arguments.declared]
+def _check_declared(found: Expansion, stage: Stage, arguments: GlobalArguments, findings: Findings) -> None:
+    known = [*arguments.values, *arguments.declared]
     for name in found.unmatched:
         if name in known:
             continue

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from sampan.builds.dockerfile import statements
@@ -10,8 +12,14 @@ from sampan.builds.dockerfile.errors import DockerfileError
 from sampan.builds.dockerfile.instructions import instruction_of
 
 
-def parse(source: bytes, name: str = "Dockerfile") -> Dockerfile:
-    """`name` is only told in errors' excerpts. Raises `DockerfileError`, nothing else."""
+def parse(
+    source: bytes, name: str = "Dockerfile", seen: Callable[[Stage | Instruction], None] | None = None
+) -> Dockerfile:
+    """`name` is only told in errors' excerpts. `seen` hears of each FROM (without its instructions yet) and instruction
+    in turn, also when a later one is wrong.
+
+    Raises `DockerfileError`, nothing else.
+    """
     if not source:
         raise DockerfileError("the Dockerfile cannot be empty")
     read = statements.read(source)
@@ -23,6 +31,8 @@ def parse(source: bytes, name: str = "Dockerfile") -> Dockerfile:
         except DockerfileError as error:
             line = statement.lines.start
             raise DockerfileError(f"dockerfile parse error on line {line}: {error.message}", error.lines) from None
+        if seen is not None:
+            seen(parsed)
         if isinstance(parsed, Stage):
             stages.append((parsed, []))
         elif stages:
