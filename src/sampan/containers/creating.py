@@ -194,7 +194,9 @@ def adapt(host_config: HostConfig, host: Host, context: Context) -> None:
         if mode.startswith(networking.CONTAINER):
             try:
                 other = context.roster.find(mode.removeprefix(networking.CONTAINER))
-            except SampanError:
+            except SampanError as error:
+                if field != "network_mode":
+                    raise InvalidParameter(error.message) from None
                 continue  # starting will say so, as in Docker
             setattr(host_config, field, networking.CONTAINER + other.id)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
+
 from sampan.containers.model import Config, Container, EndpointSettings, NetworkingConfig, PortBinding
 from sampan.containers.validation import parse_port
 from sampan.errors import InvalidParameter
@@ -9,6 +12,7 @@ from sampan.networks import Endpoint, EndpointRequest, PortRequest, PublishedPor
 
 CONTAINER = "container:"
 _NO_PORTS = ("host", "none")
+_MAC = re.compile(r"[0-9a-fA-F]{2}([:-][0-9a-fA-F]{2}){5}")
 
 
 def wanted(mode: str, given: NetworkingConfig, config: Config) -> dict[str, EndpointSettings]:
@@ -25,7 +29,26 @@ def wanted(mode: str, given: NetworkingConfig, config: Config) -> dict[str, Endp
     endpoints |= {name: settings for name, settings in requested.items() if settings is not None}
     if config.mac_address and not endpoints[mode].mac_address:
         endpoints[mode].mac_address = config.mac_address
+    for name, settings in endpoints.items():
+        _check(name, settings)
     return endpoints
+
+
+def _check(network: str, settings: EndpointSettings) -> None:
+    if settings.mac_address and not _MAC.fullmatch(settings.mac_address):
+        raise InvalidParameter(f"invalid config for network {network}: invalid MAC address {settings.mac_address}")
+    ipam = settings.ipam_config
+    wrong: list[str] = []
+    for version, address in ((4, ipam.ipv4_address), (6, ipam.ipv6_address)) if ipam else ():
+        try:
+            fits = not address or ipaddress.ip_address(address).version == version
+        except ValueError:
+            fits = False
+        if not fits:
+            wrong.append(f"invalid IPv{version} address: {address}")
+    if wrong:
+        found = "".join(f"\n* {entry}" for entry in wrong)
+        raise InvalidParameter(f"invalid config for network {network}: invalid endpoint settings:{found}")
 
 
 def requests(container: Container) -> list[EndpointRequest]:

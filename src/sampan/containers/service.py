@@ -245,8 +245,8 @@ class Containers:
 
     async def kill(self, ref: str, signal: str = "SIGKILL") -> None:
         """With SIGKILL, waits for the end. Raises `Conflict` when it does not run."""
-        record = self._roster.find(ref)
         number = signals.parse_deliverable(signal or "SIGKILL")
+        record = self._roster.find(ref)
         if not record.container.state.running:
             raise not_running(record.id)
         if number == 9:
