@@ -44,6 +44,10 @@ if ! [[ -x $peers/usr/libexec/docker/cli-plugins/docker-compose || -e $peers/no-
   if [[ -n $compose ]]; then unpack "${compose%:}"; else touch "$peers/no-compose"; fi
 fi
 
+# Hundreds of short-lived clients and daemons are started: compiled once, wherever bytecode is unwanted in the tree.
+unset PYTHONDONTWRITEBYTECODE
+export PYTHONPYCACHEPREFIX=$PWD/.venv/pycache
+
 run=(.venv/bin/python -m pytest -p no:cacheprovider)
 if (($#)); then exec "${run[@]}" "$@"; fi
 .venv/bin/ruff check .
