@@ -115,7 +115,7 @@ class OwnRegistry:
         return self.push_manifest(name, tag, image(config, layer, **more))
 
 
-def image(config: bytes, layer: bytes, **more: Any) -> dict[str, Any]:
+def image(config: bytes, layer: bytes, /, **more: Any) -> dict[str, Any]:
     return {
         "schemaVersion": 2,
         "mediaType": OCI_MANIFEST,

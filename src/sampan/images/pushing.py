@@ -99,13 +99,13 @@ class Pusher:
             target = await self._for_platform(reference, record, platform)
         plan = _Plan()
         try:
-            await self._add(plan, target, reference, repository, auth, frozenset())
+            await self._add(plan, target, reference, repository, auth, ())
         except Incomplete:
             own = self._image(record).manifest
             if own == target:
                 raise
             plan = _Plan(alone=target)
-            await self._add(plan, own, reference, repository, auth, frozenset())
+            await self._add(plan, own, reference, repository, auth, ())
         return plan
 
     async def _for_platform(self, reference: Reference, record: ReferenceRecord, platform: Platform) -> str:
@@ -128,31 +128,37 @@ class Pusher:
         reference: Reference,
         repository: Repository,
         auth: RegistryAuth | None,
-        above: frozenset[str],
+        above: tuple[str, ...],
     ) -> None:
         """Adds a manifest or index and what it names, that first."""
         if any(known.digest == digest for known in plan.documents) or digest in above or len(above) > 3:
             return
-        found = await self._document(digest, reference, repository, auth, bool(above))
+        found = await self._document(digest, reference, repository, auth, above)
         document = manifests.decode(found.data, found.media_type, f"manifest {digest}")
         found.media_type = document.media_type or found.media_type or _type_of(document)
         if not found.there and isinstance(document, Index):
             for child in document.manifests:
-                await self._add(plan, child.digest, reference, repository, auth, above | {digest})
+                await self._add(plan, child.digest, reference, repository, auth, (*above, digest))
         elif not found.there and isinstance(document, Manifest):
             self._add_blobs(plan, document, found.source, digest)
         plan.documents.append(found)
 
     async def _document(
-        self, digest: str, reference: Reference, repository: Repository, auth: RegistryAuth | None, child: bool
+        self,
+        digest: str,
+        reference: Reference,
+        repository: Repository,
+        auth: RegistryAuth | None,
+        above: tuple[str, ...],
     ) -> _Document:
-        """From here; else from where it goes to; else from a repository beside it."""
+        """From here; else from where it goes to; else from a repository beside it that had the index."""
+        child = bool(above)
         if self._holdings.content.exists(digest) and (not child or self._whole(await self._read(digest))):
             return _Document(digest, await self._read(digest), "")
         if child and await repository.manifest_digest(digest) == digest:
             there = await repository.manifest(digest)
             return _Document(digest, there.data, there.media_type, there=True)
-        for source in self._sources(reference.domain, digest) or self._named(reference.domain):
+        for source in self._sources(reference.domain, (above or (digest,))[0]):
             try:
                 found = await self._remote.repository(reference._replace(path=source), auth).manifest(digest)
             except SampanError:
@@ -183,11 +189,6 @@ class Pusher:
             plan.layers.setdefault(layer.digest, (layer, id, source))
 
     # -- where blobs may be mounted from -----------------------------------------------------------
-    def _named(self, domain: str) -> list[str]:
-        """Repositories of a registry that images here come from."""
-        found = dict.fromkeys(references.parse(key) for key in self._holdings.catalog.references)
-        return list(dict.fromkeys(name.path for name in found if name.domain == domain))[:_SOURCES]
-
     def _sources(self, domain: str, digest: str) -> list[str]:
         """Repositories on the registry that (by what was pulled from or pushed to them) have a blob."""
         catalog = self._holdings.catalog
