@@ -20,7 +20,7 @@ from sampan.containers.model import Config, Container, ExecConfig, HostConfig
 from sampan.containers.oci_resources import resources
 from sampan.errors import InvalidParameter, SampanError
 from sampan.linux import openat2
-from sampan.runtime import capabilities, cgroups, devices, paths, seccomp, sysctls, users
+from sampan.runtime import capabilities, cgroups, devices, lsm, paths, seccomp, sysctls, users
 from sampan.runtime.binaries import find
 from sampan.runtime.failures import create_failed, exec_failed
 from sampan.runtime.spec import OCIMount, Process, SpecInput, generate
@@ -71,6 +71,7 @@ def container_spec(container: Container, prepared: Prepared) -> dict[str, Any]:
     """config.json. Raises `SampanError` subclasses in Docker's words."""
     config, host = container.config, container.host_config
     options = security_options.parse(host.security_opt)
+    process_label, mount_label = lsm.selinux_labels(options.labels)
     caps = capabilities.effective(host.cap_add, host.cap_drop, host.privileged)
     spaces = _namespaces(host, prepared)
     found = _devices(host)
@@ -90,6 +91,8 @@ def container_spec(container: Container, prepared: Prepared) -> dict[str, Any]:
                 no_new_privileges=options.no_new_privileges,
                 rlimits=[(limit.name, limit.soft, limit.hard) for limit in host.ulimits or ()],
                 oom_score_adj=oom_score_adj(host.oom_score_adj),
+                apparmor=lsm.apparmor_profile(options.apparmor),
+                selinux=process_label,
             ),
             rootfs=prepared.rootfs,
             readonly=host.readonly_rootfs,
@@ -112,6 +115,7 @@ def container_spec(container: Container, prepared: Prepared) -> dict[str, Any]:
             masked_paths=_paths(host.masked_paths, paths.masked(), host.privileged),
             readonly_paths=_paths(host.readonly_paths, paths.READONLY, host.privileged),
             rootfs_propagation=prepared.rootfs_propagation,
+            mount_label=mount_label,
             annotations=host.annotations or {},
         )
     )
@@ -121,14 +125,13 @@ def exec_process(container: Container, config: ExecConfig, rootfs: Path) -> dict
     """The OCI process of an exec in a running container. `rootfs` is the bundle's."""
     own, host = container.config, container.host_config
     cwd = config.working_dir or own.working_dir or "/"
-    if not posixpath.isabs(cwd) or _PROC_LEAK.match(posixpath.normpath(cwd)):
-        raise exec_failed(
-            f'exec failed: unable to start container process: chdir to cwd ("{cwd}") set in config.json failed: '
-            "not a directory inside the container"
-        )
+    if not posixpath.isabs(cwd):
+        raise _bad_cwd(cwd)
     with openat2.root(rootfs) as root:
         user = users.resolve(root, config.user or own.user, host.group_add or ())
+        _refuse_leak(root, cwd)
     command = [config.cmd] if isinstance(config.cmd, str) else config.cmd or []
+    options = security_options.parse(host.security_opt)
     return Process(
         args=command,
         env=environment(own, tty=config.tty, extra=config.env or ()),
@@ -137,16 +140,34 @@ def exec_process(container: Container, config: ExecConfig, rootfs: Path) -> dict
         capabilities=capabilities.effective(host.cap_add, host.cap_drop, config.privileged or host.privileged),
         terminal=config.tty,
         console_size=_console_size(config.console_size),
-        no_new_privileges=security_options.parse(host.security_opt).no_new_privileges,
+        no_new_privileges=options.no_new_privileges,
         rlimits=[(limit.name, limit.soft, limit.hard) for limit in host.ulimits or ()],
         oom_score_adj=oom_score_adj(host.oom_score_adj),
+        apparmor=lsm.apparmor_profile(options.apparmor),
+        selinux=lsm.selinux_labels(options.labels)[0],
     ).oci()
+
+
+def _refuse_leak(root: int, cwd: str) -> None:
+    """A symlink of the container counts as what it leads to."""
+    places = [posixpath.normpath(cwd)]
+    with contextlib.suppress(OSError):
+        places.append("/" + os.fsdecode(openat2.resolve_in_root(root, cwd)))
+    if any(_PROC_LEAK.match(place) for place in places):
+        raise _bad_cwd(cwd)
+
+
+def _bad_cwd(cwd: str) -> SampanError:
+    return exec_failed(
+        f'exec failed: unable to start container process: chdir to cwd ("{cwd}") set in config.json failed: '
+        "not a directory inside the container"
+    )
 
 
 def check(host: HostConfig) -> None:
     """What can be refused at create already: capabilities, security options, devices that need a driver."""
     capabilities.check(host.cap_add, host.cap_drop)
-    security_options.parse(host.security_opt)
+    lsm.selinux_labels(security_options.parse(host.security_opt).labels)
 
 
 # -- process ---------------------------------------------------------------------------------------

@@ -15,8 +15,8 @@ _TRUE, _FALSE = (
 
 @dataclass(frozen=True, slots=True)
 class SecurityOptions:
-    """`seccomp` is "" (the default profile), "unconfined", or a profile's JSON. `apparmor` and `labels` are kept for
-    hosts that have such a security module; on others they change nothing, as in Docker."""
+    """`seccomp` is "" (the default profile), "unconfined", or a profile's JSON. `apparmor` and `labels` are
+    for hosts that have such a security module (`runtime.lsm`); on others they change nothing, as in Docker."""
 
     seccomp: str = ""
     no_new_privileges: bool = False

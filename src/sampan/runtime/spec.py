@@ -37,6 +37,8 @@ class Process:
     rlimits: Sequence[tuple[str, int, int]] = ()
     """(name as `nofile`, soft, hard); -1 is unlimited."""
     oom_score_adj: int | None = None
+    apparmor: str = ""
+    selinux: str = ""
 
     def oci(self) -> dict[str, Any]:
         found: dict[str, Any] = {
@@ -57,6 +59,10 @@ class Process:
             ]
         if self.oom_score_adj is not None:
             found["oomScoreAdj"] = self.oom_score_adj
+        if self.apparmor:
+            found["apparmorProfile"] = self.apparmor
+        if self.selinux:
+            found["selinuxLabel"] = self.selinux
         return found
 
 
@@ -97,6 +103,7 @@ class SpecInput:
     masked_paths: Sequence[str] = ()
     readonly_paths: Sequence[str] = ()
     rootfs_propagation: str = ""
+    mount_label: str = ""
     annotations: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -142,6 +149,8 @@ def _linux(wanted: SpecInput) -> dict[str, Any]:
         linux["readonlyPaths"] = list(wanted.readonly_paths)
     if wanted.rootfs_propagation:
         linux["rootfsPropagation"] = wanted.rootfs_propagation
+    if wanted.mount_label:
+        linux["mountLabel"] = wanted.mount_label
     return linux
 
 
