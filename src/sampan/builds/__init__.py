@@ -5,8 +5,30 @@ side), `bases`, `copies`, `running`, `runconfig` (the instructions), `cache`, `c
 `mounting`, `remotes`, `context` (files), `publishing` (the image), `progress` (what is told).
 """
 
-from sampan.builds.cache import BuildCache
-from sampan.builds.model import BuildOptions, StepFailed
-from sampan.builds.service import Builds, Built
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sampan.builds.cache import BuildCache
+    from sampan.builds.model import BuildOptions, StepFailed
+    from sampan.builds.service import Builds, Built
 
 __all__ = ["BuildCache", "BuildOptions", "Builds", "Built", "StepFailed"]
+
+_PLACES = {
+    "BuildCache": "cache",
+    "BuildOptions": "model",
+    "StepFailed": "model",
+    "Builds": "service",
+    "Built": "service",
+}
+
+
+def __getattr__(name: str) -> object:
+    """On demand: the client, which starts in milliseconds, imports `builds.ignore` and nothing else."""
+    if name not in _PLACES:
+        raise AttributeError(name)
+    from importlib import import_module
+
+    return getattr(import_module(f"sampan.builds.{_PLACES[name]}"), name)

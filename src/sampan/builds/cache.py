@@ -74,6 +74,7 @@ class BuildCache:
     `service`). Everything runs on the event loop but `kept`."""
 
     def __init__(self, database: Database) -> None:
+        self.database = database
         self._documents = Documents(database, "build-cache", CacheRecord)
         self._records: dict[str, CacheRecord] = dict(self._documents.all())
         self._under_way: dict[str, asyncio.Lock] = {}

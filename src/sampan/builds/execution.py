@@ -55,6 +55,7 @@ class Execution:
             for task in self._tasks.values():
                 task.cancel()
             await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+            self.explanation.save()
         self._check_consumed()
         return self._tasks[self.graph.target].result()
 
@@ -150,7 +151,7 @@ class Execution:
         started = self._plan.steps[index, position]
         self.work.emit(started)
         begun = time.monotonic()
-        step = Step(started.step, started.line, self._anew(index))
+        step = Step(started.step, started.line, self._anew(index), counts=not isinstance(instruction, ast.Arg))
         step.explain = self.explanation.reason(index, position, started.text, state, step)
         try:
             after = await self._dispatch(step, state, instruction, sources)

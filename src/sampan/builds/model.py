@@ -55,6 +55,10 @@ class BuildOptions:
     """`security.insecure`, `network.host`."""
     auths: Mapping[str, RegistryAuth] = field(default_factory=dict)
     """By registry, as the client's X-Registry-Config has them."""
+    lint: bool = False
+    """Tell what the build checks find."""
+    check: bool = False
+    """Only that: nothing is built."""
     dockerfile_source: bytes | None = None
     """The Dockerfile itself, when it is not in the context."""
 

@@ -14,23 +14,29 @@ import msgspec
 from sampan.builds import ignore, publishing, remotes
 from sampan.builds.cache import BuildCache, CacheRecord
 from sampan.builds.context import Context, Contexts
-from sampan.builds.dockerfile import Dockerfile, parse
+from sampan.builds.dockerfile import Dockerfile, checks, parse
+from sampan.builds.dockerfile.excerpt import excerpt
+from sampan.builds.dockerfile.rules import Warning
 from sampan.builds.dockerfile.stages import context_name, resolve
 from sampan.builds.dockerfile.variables import global_arguments
 from sampan.builds.execution import Execution
-from sampan.builds.explaining import Explanation
+from sampan.builds.explaining import Explanation, Trace
 from sampan.builds.model import BuildOptions
 from sampan.builds.mounting import Caches
-from sampan.builds.progress import Finished, Listener
+from sampan.builds.progress import Finished, Listener, Warned
 from sampan.builds.work import Services, Work
 from sampan.containers import Containers
 from sampan.errors import InvalidParameter
 from sampan.images import Images, Snapshots, platforms, references
 from sampan.images.references import Reference
 from sampan.settings import Settings
+from sampan.store import Documents
 
 NAMED_CONTEXTS = ".sampan-contexts"
 """Where a client puts named contexts in the tar: `.sampan-contexts/0/…`, called `local:contexts/0` in the options."""
+
+OUTSIDE = ".sampan-dockerfile"
+"""A Dockerfile's name in the tar that is not one of the context's files: no COPY sees it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +65,7 @@ class Builds:
             caches=caches,
         )
         cache.holds = self._holds
+        self._traces = Documents(cache.database, "build-trace", Trace)
 
     def _holds(self, record: CacheRecord) -> bool:
         layer = record.layer
@@ -107,21 +114,39 @@ class Builds:
         self._services.one_shots.check(msgspec.structs.replace(options.host_config))
         dockerfile = await asyncio.to_thread(_dockerfile, options, context)
         if context is not None:
-            await asyncio.to_thread(_ignore, context, dockerfile.name)
+            await asyncio.to_thread(_ignore, context, options.dockerfile)
         target = options.platform or platforms.host()
         given = {name: value for name, value in options.args.items() if value is not None}
         arguments = global_arguments(dockerfile, given, target, platforms.host(), options.target)
         graph = resolve(dockerfile, arguments, options.target, [context_name(name) for name in options.contexts])
+        if options.lint or options.check:
+            found = checks.check(
+                graph,
+                given=given,
+                target=target,
+                build=platforms.host(),
+                all_stages=options.check and not options.target,
+            )
+            for warning in found:
+                listener(_warned(warning, dockerfile))
+        if options.check:
+            return Built("", [], "")
         async with self._services.holdings.lease() as lease:
             work = Work(self._services, options, context, lease, listener)
             try:
-                state = await Execution(work, graph, Explanation()).run()
+                state = await Execution(work, graph, self._explanation(options, names)).run()
                 id, manifest = await publishing.publish(work, state, names)
             finally:
                 await asyncio.shield(asyncio.ensure_future(work.close()))
         tags = [name.familiar for name in names]
         listener(Finished(image=id, tags=tags, manifest=manifest))
         return Built(id, tags, manifest)
+
+    def _explanation(self, options: BuildOptions, names: Sequence[Reference]) -> Explanation:
+        forced = "--no-cache" if options.no_cache else "--no-cache-filter"
+        return Explanation(
+            self._traces, names[0].familiar if names else options.dockerfile, self._services.cache, forced
+        )
 
     # -- the cache ---------------------------------------------------------------------------------
     def usage(self) -> list[CacheRecord]:
@@ -152,6 +177,16 @@ class Builds:
         return [record.key for record in gone], freed
 
 
+def _warned(warning: Warning, dockerfile: Dockerfile) -> Warned:
+    return Warned(
+        rule=warning.rule.name,
+        message=warning.message,
+        url=warning.rule.url,
+        line=warning.lines.start,
+        excerpt=excerpt(dockerfile.source, [warning.lines], dockerfile.name),
+    )
+
+
 def _head(place: Path) -> bytes:
     with place.open("rb") as file:
         return file.read(512)
@@ -160,6 +195,8 @@ def _head(place: Path) -> bytes:
 def _ignore(context: Context, name: str) -> None:
     """What .dockerignore leaves out. A client has done that with all it sends, but for the Dockerfile and
     .dockerignore themselves, which it must send whatever they say."""
+    if name == OUTSIDE:
+        context.remove(name)
     places = ignore.names(name)
     source = next((found for place in places if (found := context.read(place)) is not None), None)
     if source is None:
@@ -192,4 +229,4 @@ def _dockerfile(options: BuildOptions, context: Context | None) -> Dockerfile:
         raise InvalidParameter(f"Cannot locate specified Dockerfile: {name}")
     if not source.strip():
         raise InvalidParameter(f"the Dockerfile ({name}) cannot be empty")
-    return parse(source, name)
+    return parse(source, "Dockerfile" if name == OUTSIDE else name)

@@ -160,6 +160,7 @@ class Work:
     ) -> CacheRecord:
         """The step's result: found, or made. `below` is the chain its layer stands on."""
         cache = self.services.cache
+        step.key = key
         async with cache.alone(key):
             record = self._look(step, state, key, text, below)
             if record is not None:
@@ -215,6 +216,10 @@ class Step:
     explain: Callable[[str], str] = lambda key: ""
     inputs: dict[str, str] = field(default_factory=dict)
     """Digests of the files that went in, by their path: for explaining."""
+    counts: bool = True
+    """What comes after depends on it: not so for ARG."""
+    key: str = ""
+    """The cache key, once it is known."""
     shown: str = ""
     """The id to show where the step leaves the state's key as it was."""
 

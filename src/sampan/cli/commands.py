@@ -86,6 +86,7 @@ def _arguments(count: int) -> str:
 # name -> (module below sampan.cli, and the attribute after ":" when it is not COMMAND; one line of help)
 TOP: dict[str, tuple[str, str]] = {
     "attach": ("container.attach", "Attach local standard input, output, and error streams to a running container"),
+    "build": ("image.build", "Build an image from a Dockerfile"),
     "commit": ("container.commit", "Create a new image from a container's changes"),
     "cp": ("container.cp", "Copy files/folders between a container and the local filesystem"),
     "create": ("container.create", "Create a new container"),
@@ -126,7 +127,7 @@ TOP: dict[str, tuple[str, str]] = {
     "wait": ("container.wait", "Block until one or more containers stop, then print their exit codes"),
 }
 
-COMMON = ("run", "exec", "ps", "pull", "images", "version", "info")
+COMMON = ("run", "exec", "ps", "build", "pull", "images", "version", "info")
 """The commands that top-level help lists first, in docker's order."""
 
 _SAME_IN_CONTAINER = (
@@ -135,6 +136,10 @@ _SAME_IN_CONTAINER = (
 )
 
 GROUPS: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {
+    "builder": (
+        "Manage builds",
+        {"build": TOP["build"], "prune": ("builder.prune", "Remove build cache")},
+    ),
     "container": (
         "Manage containers",
         {name: TOP[name] for name in _SAME_IN_CONTAINER.split()}
@@ -146,7 +151,7 @@ GROUPS: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {
     ),
     "image": (
         "Manage images",
-        {name: TOP[name] for name in ("history", "import", "load", "pull", "push", "save", "tag")}
+        {name: TOP[name] for name in ("build", "history", "import", "load", "pull", "push", "save", "tag")}
         | {
             "inspect": ("image.inspect", "Display detailed information on one or more images"),
             "ls": ("image.ls:LS", "List images"),

@@ -25,6 +25,7 @@ from sampan.builds.progress import (
     AnyEvent,
     Cached,
     Done,
+    Failed,
     Finished,
     InOrder,
     Noted,
@@ -75,15 +76,19 @@ async def build(call: Call) -> web.StreamResponse:
 
 async def _with_events(call: Call, options: BuildOptions, context: Context | None, show: Progress) -> None:
     """One JSON object an event; output as base64."""
+    failed = -1
 
     def tell(event: AnyEvent) -> None:
+        nonlocal failed
+        if isinstance(event, Failed) and failed < 0:
+            failed = event.step
         show(msgspec.to_builtins(event))
 
     try:
         await call.engine.builds.build(options, context, tell)
     except StepFailed as error:
         detail = {"message": error.message, "code": error.code}
-        show({"error": error.message, "errorDetail": detail, "excerpt": error.excerpt})
+        show({"error": error.message, "errorDetail": detail, "excerpt": error.excerpt, "step": failed})
 
 
 # -- what is asked for -------------------------------------------------------------------------------
@@ -106,6 +111,8 @@ def _options(call: Call) -> BuildOptions:
         cache_from=_json(call, "cachefrom", list[str]) or [],
         cache_local=call.flag("cachelocal"),
         pull=call.flag("pull"),
+        lint=call.flag("events"),
+        check=call.flag("check"),
         squash=call.flag("squash"),
         host_config=_host_config(call),
         secrets=_secrets(call),

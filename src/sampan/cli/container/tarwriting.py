@@ -11,25 +11,59 @@ import stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 _CHUNK = 1 << 18
 _CAPABILITY = "security.capability"
+END = b"\0" * 1024
 
 
 def pack(directory: str, base: str, name: str) -> Iterator[bytes]:
     """`directory`/`base` and all below it, called `name` in the archive; the end-of-archive blocks are included."""
     links: dict[tuple[int, int], bytes] = {}
     yield from _entry(os.path.join(directory, base), os.fsencode(name), links)
-    yield b"\0" * 1024
+    yield END
 
 
-def _entry(path: str, name: bytes, links: dict[tuple[int, int], bytes]) -> Iterator[bytes]:
+def pack_inside(directory: str, prefix: str, skip: Callable[[str, bool], bool]) -> Iterator[bytes]:
+    """What is in `directory`, as root's: all but what `skip` (of relative path, and is it a directory?) leaves out,
+    and below `prefix` in the archive: a build's context. Without the end-of-archive blocks."""
+    links: dict[tuple[int, int], bytes] = {}
+    start = len(directory.rstrip("/")) + 1
+
+    def keeps(path: str, is_directory: bool) -> bool:
+        return not skip(path[start:], is_directory)
+
+    for child in sorted(os.listdir(directory)):
+        name = os.fsencode(prefix + child)
+        yield from _entry(os.path.join(directory, child), name, links, keeps, as_root=True)
+
+
+def file(name: str, data: bytes, mode: int = 0o644) -> bytes:
+    """One regular file of root's with these bytes."""
+    block = _block(os.fsencode(name), mode, (0, 0), len(data), 0, b"0", b"", (0, 0))
+    return block + data + b"\0" * (-len(data) % 512)
+
+
+def _entry(
+    path: str,
+    name: bytes,
+    links: dict[tuple[int, int], bytes],
+    keeps: Callable[[str, bool], bool] | None = None,
+    as_root: bool = False,
+) -> Iterator[bytes]:
     found = os.lstat(path)
+    if keeps is not None and not keeps(path, stat.S_ISDIR(found.st_mode)):
+        return
+    if as_root:
+        fields = list(found)
+        fields[stat.ST_UID] = fields[stat.ST_GID] = 0
+        found = os.stat_result((*fields, *found[10:]), {"st_rdev": found.st_rdev})
     if stat.S_ISDIR(found.st_mode):
         yield _header(path, name.rstrip(b"/") + b"/", found, b"5")
         for child in sorted(os.listdir(path)):
-            yield from _entry(os.path.join(path, child), name.rstrip(b"/") + b"/" + os.fsencode(child), links)
+            inner = name.rstrip(b"/") + b"/" + os.fsencode(child)
+            yield from _entry(os.path.join(path, child), inner, links, keeps, as_root)
         return
     if stat.S_ISSOCK(found.st_mode):
         return  # a tar archive cannot hold a socket
