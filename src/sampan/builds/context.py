@@ -90,7 +90,9 @@ class Contexts:
 
     def new(self, kind: str = "context") -> Context:
         """An empty one. `kind` context or remote: what ADD fetched is not unpacked as a local archive is."""
-        self._place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not self._place.is_dir():
+            self._place.mkdir(mode=0o700, parents=True, exist_ok=True)
+            trees.spread(self._place)
         context = Context(self._place / f"{kind}-{os.urandom(8).hex()}")
         context.path.mkdir(mode=0o700)
         context.root.mkdir()

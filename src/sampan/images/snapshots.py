@@ -78,6 +78,7 @@ class Snapshots:
         for directory in (self._layers, self._active):
             directory.mkdir(parents=True, exist_ok=True)
             directory.chmod(0o700)
+            trees.spread(directory)
         self._chains: dict[str, tuple[Path, ...]] = {}
 
     # -- layers ------------------------------------------------------------------------------------

@@ -1,17 +1,21 @@
-"""Whole directory trees: their size, and their end. Both work for trees that are deeper than Python recurses or
-PATH_MAX reaches (a container can make such), and never follow a symlink out of the tree.
+"""Whole directory trees: their size, their end, and where on the disk they lie. All works for trees that are deeper
+than Python recurses or PATH_MAX reaches (a container can make such), and never follows a symlink out of the tree.
 """
 
 from __future__ import annotations
 
+import array
 import contextlib
 import errno
+import fcntl
 import os
 import stat
 from collections import deque
 from pathlib import Path
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_GET_FLAGS, _SET_FLAGS = 0x80086601, 0x40086602  # FS_IOC_GETFLAGS, FS_IOC_SETFLAGS
+_TOP_DIRECTORY = 0x00020000
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
@@ -103,3 +107,20 @@ def remove_at(parent: int, base: bytes) -> None:
 def _listed(directory: int) -> list[tuple[bytes, bool]]:
     with os.scandir(directory) as entries:
         return [(os.fsencode(entry.name), entry.is_dir(follow_symlinks=False)) for entry in entries]
+
+
+def spread(path: Path) -> None:
+    """Tells ext4 that the directories made in this one have nothing to do with each other (`chattr +T`): each then
+    begins in a part of the disk of its own. Files of a new tree are otherwise looked for a place among the inodes of
+    one just removed, which an ext4 without a journal skips one by one for a minute: unpacking a layer after an `rmi`
+    takes ten times as long. Other filesystems know no such thing."""
+    directory = os.open(path, _DIRECTORY)
+    try:
+        flags = array.array("i", [0])
+        with contextlib.suppress(OSError):
+            fcntl.ioctl(directory, _GET_FLAGS, flags)
+            if not flags[0] & _TOP_DIRECTORY:
+                flags[0] |= _TOP_DIRECTORY
+                fcntl.ioctl(directory, _SET_FLAGS, flags)
+    finally:
+        os.close(directory)
