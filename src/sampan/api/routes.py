@@ -60,7 +60,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/images/{name}/tag", images.tag),
     Route("DELETE", "/images/{name}", images.delete),
     Route("GET", "/distribution/{name}/json", images.distribution, since=(1, 30)),
-    Route("POST", "/commit", system.commit),
+    Route("POST", "/commit", images.commit),
     Route("POST", "/build", builds.build, disposable=True),
     Route("POST", "/build/prune", builds.prune, since=(1, 31)),
     # Networks

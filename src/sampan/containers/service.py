@@ -17,6 +17,7 @@ from sampan.containers import linking, log_drivers, log_reading, renaming, signa
 from sampan.containers.archive import PathStat
 from sampan.containers.attaching import Attaching, AttachOptions
 from sampan.containers.changes import Changes
+from sampan.containers.committing import Committing, run_config
 from sampan.containers.connecting import Connecting
 from sampan.containers.context import Context, Intent, not_running
 from sampan.containers.creating import Creating
@@ -52,6 +53,7 @@ from sampan.containers.watching import Watching
 from sampan.errors import InvalidParameter, SampanError
 from sampan.images import Images, Snapshots
 from sampan.images.diff import Change
+from sampan.images.model import RunConfig
 from sampan.networks import Networks
 from sampan.runtime import Runtime, cgroups
 from sampan.settings import Settings
@@ -100,6 +102,7 @@ class Containers:
         self._starting = Starting(context, self._attaching)
         self._ending = Ending(context, self._starting, self._attaching)
         self._stopping = Stopping(context, self._ending)
+        self._committing = Committing(context, self._stopping)
         self._execs = Execs(context)
         self._removing = Removing(context, self._starting, self._stopping, self._attaching, self._execs)
         self._connecting = Connecting(context)
@@ -259,6 +262,27 @@ class Containers:
 
     async def unpause(self, ref: str) -> None:
         await self._context.whole(self._stopping.unpause(self._roster.find(ref)))
+
+    def image_config(self, ref: str) -> RunConfig:
+        """The part of a container's configuration that an image would keep."""
+        return run_config(self._roster.find(ref).container.config)
+
+    async def commit(
+        self,
+        ref: str,
+        config: RunConfig,
+        *,
+        reference: str = "",
+        author: str = "",
+        comment: str = "",
+        pause: bool = True,
+    ) -> str:
+        """A container as a new image; returns its id. What `config` leaves open is the container's."""
+        return await self._context.whole(
+            self._committing.commit(
+                self._roster.find(ref), config, reference=reference, author=author, comment=comment, pause=pause
+            )
+        )
 
     async def rename(self, ref: str, name: str) -> None:
         name = name.strip()

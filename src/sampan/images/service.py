@@ -27,7 +27,7 @@ from sampan.images.progress import LayerProgress, Progress, message
 from sampan.images.pulling import Puller
 from sampan.images.pushing import Pusher
 from sampan.images.references import Reference
-from sampan.images.remote import asking
+from sampan.images.remote import archives, asking
 from sampan.images.remote.auth import RegistryAuth
 from sampan.images.remote.client import Remote
 from sampan.images.remote.hosts import Hosts
@@ -298,6 +298,10 @@ class Images:
         for image in chosen:
             self._announce("save", image.id)
         return saving.archive(self.holdings, chosen)
+
+    def download(self, url: str, progress: Progress) -> AsyncIterator[bytes]:
+        """An archive to import, from the web."""
+        return archives.archive(self.remote, url, progress)
 
     # -- making ------------------------------------------------------------------------------------
     async def import_archive(

@@ -20,9 +20,13 @@ from sampan.api.handlers.containers import prune_labels, prune_until
 from sampan.api.handlers.files import TAR, send
 from sampan.api.timestamps import rfc3339
 from sampan.api.views import image as views
-from sampan.errors import Forbidden, InvalidParameter, NotSupported, SampanError
+from sampan.builds.changes import changed
+from sampan.containers.committing import run_config
+from sampan.containers.model import Config
+from sampan.errors import Forbidden, InvalidParameter, SampanError
 from sampan.images import Image, Platform, platforms, references
 from sampan.images.digests import chain_ids
+from sampan.images.model import RunConfig
 from sampan.images.service import Progress, RegistryAuth
 
 _LIST = frozenset(["before", "dangling", "label", "reference", "since", "until"])
@@ -229,19 +233,45 @@ async def create(call: Call) -> web.StreamResponse:
 
 async def _import(call: Call, platform: Platform | None) -> web.StreamResponse:
     source = call.text("fromSrc")
-    if source != "-":
-        raise NotSupported("importing from a URL is not supported; give the archive as the body (fromSrc=-)")
-    if call.texts("changes"):
-        raise NotSupported("changes to an imported image are not supported yet")
-    name = references.join(call.text("repo"), call.text("tag")).familiar if call.text("repo") else ""
+    name = ""
+    if call.text("repo"):
+        reference = references.join(call.text("repo"), call.text("tag"))
+        if reference.digest:
+            raise InvalidParameter("cannot import digest reference")
+        name = reference.familiar
+    config = changed(RunConfig(), call.texts("changes"))
 
     async def work(show: Progress) -> None:
-        id = await call.engine.images.import_archive(
-            call.stream(), name, comment=call.text("message"), platform=platform
-        )
+        comment = call.text("message") or f"Imported from {source}"
+        archive = call.stream() if source == "-" else call.engine.images.download(source, show)
+        id = await call.engine.images.import_archive(archive, name, config, comment, platform)
         show({"status": id})
 
     return await progress(call, work)
+
+
+async def commit(call: Call) -> web.StreamResponse:
+    """A container as an image. The body may be a configuration that is laid over the container's."""
+    containers = call.engine.containers
+    ref = call.text("container")
+    own = containers.image_config(ref)
+    body = decoding.parse(await call.body()) if call.request.can_read_body else None
+    given = run_config(decoding.convert(body, Config, "Config")) if body is not None else own
+    reference = ""
+    if call.text("repo"):
+        named = references.join(call.text("repo"), call.text("tag"))
+        if named.digest:
+            raise InvalidParameter("cannot commit to digest reference")
+        reference = named.tagged().familiar
+    id = await containers.commit(
+        ref,
+        changed(given, call.texts("changes")),
+        reference=reference,
+        author=call.text("author"),
+        comment=call.text("comment"),
+        pause=call.flag("pause", True) if call.version >= (1, 13) else call.flag("pause"),
+    )
+    return reply({"Id": id}, status=201)
 
 
 async def push(call: Call) -> web.StreamResponse:

@@ -168,7 +168,3 @@ async def plugin_missing(call: Call) -> web.StreamResponse:
 
 async def plugin_unsupported(call: Call) -> web.StreamResponse:
     raise NotSupported("managed plugins are not supported")
-
-
-async def commit(call: Call) -> web.StreamResponse:
-    raise NotSupported("committing a container to an image is not supported yet")

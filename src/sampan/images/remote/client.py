@@ -211,7 +211,9 @@ class Repository:
         for url in descriptor.urls or ():
             if not url.startswith(("https://", "http://")):
                 continue
-            async with self._remote.session().get(url, headers=dict(headers)) as response:
+            async with self._remote.session().get(
+                url, headers=dict(headers), ssl=self._remote.hosts.public
+            ) as response:
                 if response.status < 300:
                     yield response
                     return
@@ -342,7 +344,7 @@ class Repository:
             if not url.startswith(("https://", "http://")) or (origin.startswith("https:") and url.startswith("http:")):
                 raise SampanError(f"{endpoint.host} redirects to {url.partition('?')[0]}, which is refused")
             sent = dict(ask.headers)
-            context: Any = True
+            context: Any = self._remote.hosts.public if url.startswith("https:") else True
             if wire.origin(url) == origin:
                 if authorization:
                     sent["Authorization"] = authorization

@@ -12,6 +12,7 @@ import ipaddress
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from sampan.errors import InvalidParameter, SampanError
@@ -97,6 +98,13 @@ class Hosts:
         if key not in self._contexts:
             self._contexts[key] = self._make_context(endpoint)
         return self._contexts[key]
+
+    @cached_property
+    def public(self) -> ssl.SSLContext:
+        """TLS for everybody who is no registry of ours: token servers, what redirects lead to. Not aiohttp's own
+        default, which the daemon makes without certificates.
+        """
+        return ssl.create_default_context()
 
     def _make_context(self, endpoint: Endpoint) -> ssl.SSLContext:
         context = ssl.create_default_context()

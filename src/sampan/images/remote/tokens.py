@@ -81,7 +81,7 @@ class Tokens:
         return value
 
     async def _fetch(self, endpoint: Endpoint, realm: str, query: dict[str, str], auth: RegistryAuth | None) -> _Token:
-        context: Any = True
+        context: Any = self._hosts.public if realm.startswith("https:") else True
         if realm.startswith("https:") and (endpoint.insecure or wire.origin(realm) == wire.origin(endpoint.base)):
             context = self._hosts.context(endpoint)
         if auth is not None and auth.identity_token:
