@@ -81,6 +81,8 @@ async def fetch(work: Work, remote: Git | Url, add: ast.Add, destination: str) -
 
 async def download(url: str, directory: Path, checksum: str = "", fallback: str = "") -> str:
     """The file's name in `directory`. Mode 0600 and the server's time, as ADD gives them. Raises `SampanError`."""
+    import ssl
+
     import aiohttp
 
     algorithm, _, expected = checksum.partition(":")
@@ -90,7 +92,11 @@ async def download(url: str, directory: Path, checksum: str = "", fallback: str 
     try:
         async with (
             aiohttp.ClientSession(trust_env=True, auto_decompress=False) as session,
-            session.get(url, timeout=aiohttp.ClientTimeout(total=None, sock_connect=30, sock_read=60)) as response,
+            session.get(
+                url,
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=30, sock_read=60),
+                ssl=ssl.create_default_context(),  # the daemon imports aiohttp without certificates
+            ) as response,
         ):
             if response.status >= 400:
                 raise SampanError(f"ADD failed: failed to GET {url} with status {response.status} {response.reason}")
