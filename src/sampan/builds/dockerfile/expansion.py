@@ -238,7 +238,9 @@ class _Lexer:
             return self._defaulted(name, self.next(), ":")
         if modifier in _DOLLAR_MODIFIERS:
             return self._defaulted(name, modifier, "")
-        raise ValueError(f"unsupported modifier ({modifier or chr(0xFFFD)}) in substitution")
+        if not modifier:
+            raise ValueError("syntax error: missing '}'")
+        raise ValueError(f"unsupported modifier ({modifier}) in substitution")
 
     def _defaulted(self, name: str, modifier: str, colon: str) -> str:
         spelled = colon + (modifier or "\ufffd")
