@@ -21,7 +21,7 @@ import msgspec
 
 from sampan.errors import Conflict, SampanError
 from sampan.linux import pidfd
-from sampan.runtime import attachment, cgroups, conmon, exits, failures, foreground, seccomp_bpf, terminal
+from sampan.runtime import attachment, cgroups, conmon, exits, failures, foreground, roots, seccomp_bpf, terminal
 from sampan.runtime.attachment import Attachment
 from sampan.runtime.binaries import OCIRuntime, Runtimes, find
 from sampan.runtime.bundle import Bundle
@@ -69,6 +69,7 @@ class Runtime:
         """Runs the OCI runtime's create under a new conmon. `stdin_once`: stdin ends with the client that attached to
         it (never with a TTY, as in Docker). On failure nothing stays."""
         chosen = self.runtimes.for_spec(runtime, spec)
+        roots.secure(spec)
         await self._clear(bundle, chosen)
         bundle.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         bundle.spec.write_bytes(msgspec.json.encode(await _with_filter(spec, chosen)))
@@ -112,6 +113,7 @@ class Runtime:
     async def run(self, bundle: Bundle, spec: Mapping[str, Any], output: foreground.Output, runtime: str = "") -> int:
         """Runs a container to its end in one go, without conmon: it does not outlive the daemon. See `foreground`."""
         chosen = self.runtimes.for_spec(runtime, spec)
+        roots.secure(spec)
         return await foreground.run(bundle, await _with_filter(spec, chosen), chosen, self._invocation, output)
 
     async def attach(self, bundle: Bundle, *, tty: bool, stdin: bool = True, before_start: bool = False) -> Attachment:
