@@ -115,10 +115,10 @@ def test_a_bad_ipam_configuration_is_named_as_docker_names_it(config: IPAMPool, 
 
 def test_an_address_may_be_asked_for_only_where_the_user_chose_the_subnet() -> None:
     with pytest.raises(InvalidParameter, match="supported on user defined networks only"):
-        check_wanted("10.0.0.5", 4, [pool()], False, "bridge")
+        check_wanted("10.0.0.5", "", [pool()], False, "bridge")
     with pytest.raises(InvalidParameter, match="only when connecting to networks with user configured subnets"):
-        check_wanted("10.0.0.5", 4, [pool()], False, "net")
-    check_wanted("10.0.0.5", 4, [pool()], True, "net")
+        check_wanted("10.0.0.5", "", [pool()], False, "net")
+    check_wanted("10.0.0.5", "", [pool()], True, "net")
 
 
 def test_the_mac_follows_the_address() -> None:

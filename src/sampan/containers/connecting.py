@@ -26,13 +26,14 @@ class Connecting:
             if network.name in ("host", "none") or mode in ("host", "none"):
                 if network.name == "host" or mode == "host":
                     raise InvalidParameter(
-                        "container cannot be connected to host network or disconnected from it"
+                        "container cannot be disconnected from host network or connected to host network"
                         if network.name == "host"
                         else "cannot connect container to network: it uses the host network"
                     )
                 raise InvalidParameter(
                     "container cannot be connected to multiple networks with one of the networks in private (none) mode"
                 )
+            context.networks.check(networking.request(container, network.name, settings))
             known = self._key(record, network.name, network.id)
             if known is not None and (container.state.running or container.networking[known].network_id):
                 raise Forbidden(f"endpoint with name {container.name} already exists in network {network.name}")
@@ -59,7 +60,7 @@ class Connecting:
                 raise
             name, id = ref, ""
         async with record.lock:
-            if name == "host":
+            if name == "host" and container.host_config.network_mode == "host":
                 raise Conflict("container cannot be disconnected from host network or connected to host network")
             key = self._key(record, name, id)
             if key is None:

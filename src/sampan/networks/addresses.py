@@ -189,24 +189,34 @@ def _member_complaints(what: str, name: str, text: str, subnet: Subnet) -> Itera
         yield f"invalid {what} {name}: parent subnet {subnet} doesn't contain this address"
 
 
-def check_wanted(wanted: str, version: int, pools: list[Pool], configured: bool, network: str) -> None:
-    """Refuses a `--ip`/`--ip6` that this network cannot give, in Docker's words."""
-    prefix = f"invalid config for network {network}: invalid endpoint settings:\n"
-    if network == "bridge":
-        raise InvalidParameter(prefix + "user specified IP address is supported on user defined networks only")
+def check_wanted(ipv4: str, ipv6: str, pools: list[Pool], configured: bool, network: str) -> None:
+    """Refuses a `--ip` or `--ip6` that this network cannot give, in Docker's words: all of the complaints at once."""
+    found = []
+    if network == "bridge" and (ipv4 or ipv6):
+        found.append("user specified IP address is supported on user defined networks only")
+    for version, wanted in ((4, ipv4), (6, ipv6)):
+        if wanted and not _is_address(wanted, version):
+            found.append(f"invalid IPv{version} address: {wanted}")
+    for version, wanted in ((4, ipv4), (6, ipv6)):
+        subnets = [pool.subnet for pool in pools if pool.subnet.version == version]
+        if not wanted:
+            continue
+        if not subnets or not (configured or network == "bridge"):
+            found.append(
+                "user specified IP address is supported only when connecting to networks with user configured subnets"
+            )
+        elif not _is_address(wanted, version) or not any(ip_address(wanted) in subnet for subnet in subnets):
+            found.append(f"no configured subnet or ip-range contain the IP address {wanted}")
+    if found:
+        shown = found[0] if len(found) == 1 else "\n".join(f"* {one}" for one in found)
+        raise InvalidParameter(f"invalid endpoint settings:\n{shown}")
+
+
+def _is_address(text: str, version: int) -> bool:
     try:
-        address = ip_address(wanted)
-        if address.version != version:
-            raise ValueError
+        return ip_address(text).version == version
     except ValueError:
-        raise InvalidParameter(prefix + f"invalid IPv{version} address: {wanted}") from None
-    if not configured:
-        raise InvalidParameter(
-            prefix
-            + "user specified IP address is supported only when connecting to networks with user configured subnets"
-        )
-    if not any(pool.subnet.version == version and address in pool.subnet for pool in pools):
-        raise InvalidParameter(prefix + f"no configured subnet or ip-range contain the IP address {wanted}")
+        return False
 
 
 def refuse_overlap(candidate: Subnet, taken: Iterable[Subnet]) -> None:

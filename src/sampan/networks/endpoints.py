@@ -22,10 +22,9 @@ def allocate(catalog: Catalog, request: EndpointRequest, others: list[Endpoint],
     sandbox's endpoints so far."""
     network = catalog.get(request.network)
     pools = catalog.pools(network)
+    check_wanted(request.ipv4, request.ipv6, pools, network.configured, network.name)
     found: dict[int, tuple[str, int, str]] = {4: ("", 0, ""), 6: ("", 0, "")}
     for version, wanted in ((4, request.ipv4), (6, request.ipv6)):
-        if wanted:
-            check_wanted(wanted, version, pools, network.configured, network.name)
         family = [pool for pool in pools if pool.subnet.version == version and (not wanted or wanted in pool)]
         if family:
             pool = family[0]
@@ -55,6 +54,12 @@ def allocate(catalog: Catalog, request: EndpointRequest, others: list[Endpoint],
         interface=_interface(network, request, others),
         gw_priority=request.gw_priority,
     )
+
+
+def check(catalog: Catalog, request: EndpointRequest) -> None:
+    """Can the network give the addresses that are asked for (taken or not)? Raises `InvalidParameter`."""
+    network = catalog.get(request.network)
+    check_wanted(request.ipv4, request.ipv6, catalog.pools(network), network.configured, network.name)
 
 
 def hold(catalog: Catalog, endpoint: Endpoint) -> None:

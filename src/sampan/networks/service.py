@@ -18,11 +18,10 @@ from typing import Any, TypeVar
 from sampan.errors import Conflict, Forbidden, SampanError
 from sampan.linux import namespaces, netlink
 from sampan.linux.netlink import Netlink
-from sampan.networks import bridges, files, firewall, publishing, takeover
+from sampan.networks import bridges, endpoints, files, firewall, publishing, takeover
 from sampan.networks.catalog import Catalog
 from sampan.networks.directory import Directory
 from sampan.networks.dns import Resolver
-from sampan.networks.endpoints import publishers
 from sampan.networks.foreign import Foreign
 from sampan.networks.model import Endpoint, EndpointRequest, Network, PortRequest, PublishedPort, Sandbox, SandboxRecord
 from sampan.networks.ports import Held
@@ -230,6 +229,10 @@ class Networks:
         self._publish("connect", self._catalog.get(endpoint.network_id), container_id)
         return endpoint
 
+    def check(self, request: EndpointRequest) -> None:
+        """Refuses addresses that the network cannot give, before there is a sandbox. Raises `InvalidParameter`."""
+        endpoints.check(self._catalog, request)
+
     async def disconnect(self, container_id: str, network: str) -> None:
         endpoint = await self._run(functools.partial(self._opened.disconnect, container_id, network))
         self._directory.leave(endpoint)
@@ -372,7 +375,7 @@ class Networks:
 
 def _target(live: Live, held: Held) -> Target | None:
     """Where a proxied port leads by now."""
-    via4, via6 = publishers(live.record.endpoints)
+    via4, via6 = endpoints.publishers(live.record.endpoints)
     if via4 is not None and via4.ipv4:
         return via4.ipv4, held.port.container_port
     if via6 is not None and via6.ipv6:

@@ -165,7 +165,11 @@ class Wiring:
         wired = [request for request in requests if self._network(request.network).wired]
         live = Live(SandboxRecord(container_id=container_id))
         for request in wired:
-            live.record.endpoints.append(endpoints.allocate(self.catalog, request, live.record.endpoints, undo))
+            try:
+                live.record.endpoints.append(endpoints.allocate(self.catalog, request, live.record.endpoints, undo))
+            except InvalidParameter as error:
+                error.message = f"invalid config for network {request.network}: {error.message}"
+                raise
         if not wired:
             live.record.endpoints.append(self._nominal("none"))
         self._publish(live, ports, endpoints.name_of(container_id, requests), undo)

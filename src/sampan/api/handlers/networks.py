@@ -10,7 +10,7 @@ from sampan.api.filters import Filters
 from sampan.api.handlers.containers import prune_labels, prune_until
 from sampan.api.views import network as views
 from sampan.containers.model import EndpointSettings
-from sampan.errors import InvalidParameter, NotFound
+from sampan.errors import InvalidParameter, NotFound, SampanError
 from sampan.networks import Network
 from sampan.networks.model import IPAM
 
@@ -52,7 +52,7 @@ async def list_(call: Call) -> web.StreamResponse:
     for kind in filters.get("type"):
         if kind not in ("builtin", "custom"):
             raise InvalidParameter(f"invalid filter: 'type'='{kind}'")
-    dangling = filters.boolean("dangling") if "dangling" in filters else None
+    dangling = _truth(filters)
     networks = call.engine.networks
     detailed = call.version < (1, 28)
     names = _names(call) if detailed else {}
@@ -72,6 +72,18 @@ def _shown(network: Network, filters: Filters) -> bool:
     if not filters.exact("type", "builtin" if network.name in _PREDEFINED else "custom"):
         return False
     return filters.labels("label", network.labels)
+
+
+def _truth(filters: Filters) -> bool | None:
+    """The `dangling` filter, with the words that this list alone has for a bad one."""
+    if "dangling" not in filters:
+        return None
+    try:
+        return filters.boolean("dangling")
+    except InvalidParameter:
+        raise InvalidParameter(
+            'invalid value for filter \'dangling\', must be "true" (or "1"), or "false" (or "0")'
+        ) from None
 
 
 def _dangling(call: Call, network: Network) -> bool:
@@ -126,7 +138,16 @@ async def connect(call: Call) -> web.StreamResponse:
 
 async def disconnect(call: Call) -> web.StreamResponse:
     request = await call.decode(DisconnectRequest, "DisconnectOptions")
-    await call.engine.containers.disconnect(request.container, call.name, request.force)
+    containers = call.engine.containers
+    try:
+        containers.get(request.container)
+    except NotFound:
+        if not request.force:
+            raise
+        # Docker looks for an endpoint of that name, left over by a container that is gone.
+        call.engine.networks.get(call.name)
+        raise SampanError(f"endpoint {request.container} not found") from None
+    await containers.disconnect(request.container, call.name, request.force)
     return empty(200)
 
 
