@@ -51,6 +51,17 @@ def test_exec_of_what_cannot_run(daemon: Daemon, box: str, command: str, code: i
     assert daemon.cli("exec", box, command).returncode in expected
 
 
+def test_exec_as_nobody_the_container_knows(daemon: Daemon, box: str) -> None:
+    result = daemon.cli("exec", "-u", "nosuch", box, "true")
+    assert result.returncode == 126
+    assert "unable to find user nosuch" in result.stdout + result.stderr
+
+
+def test_exec_detach_keys_are_looked_at_also_when_detached(daemon: Daemon, box: str) -> None:
+    result = daemon.cli("exec", "-d", "--detach-keys", "nosuchkey", box, "true")
+    assert result.returncode == 1 and "nosuchkey" in result.stderr
+
+
 def test_exec_detached_runs_on(daemon: Daemon, box: str) -> None:
     assert daemon.ok("exec", "-d", box, "sh", "-c", "sleep 0.2; echo done > /tmp/detached") == ""
     for _ in range(50):
@@ -91,6 +102,12 @@ def test_logs_timestamps_since_until(daemon: Daemon, container_name: str) -> Non
     assert early.endswith("Z early") and late.endswith("Z late")
     assert daemon.ok("logs", "--since", late.split()[0], container_name) == "late"
     assert daemon.ok("logs", "--until", early.split()[0], container_name) == "early"
+
+
+def test_logs_details_come_before_the_line_also_where_there_are_none(daemon: Daemon, container_name: str) -> None:
+    daemon.ok("run", "--name", container_name, "busybox", "echo", "said")
+    assert daemon.cli("logs", "--details", container_name).stdout == " said\n"
+    assert daemon.cli("logs", "--details", "-t", container_name).stdout.endswith("Z  said\n")
 
 
 def test_logs_follow_ends_with_the_container(daemon: Daemon, container_name: str) -> None:
@@ -171,6 +188,12 @@ def test_cp_sees_volumes(daemon: Daemon, container_name: str, tmp_path: Path) ->
     daemon.ok("run", "-d", "--name", container_name, "-v", f"{tmp_path}/v:/v", "busybox", "sleep", "60")
     daemon.ok("cp", f"{container_name}:/v/seen", str(tmp_path / "seen"))
     assert (tmp_path / "seen").read_text() == "mounted"
+
+
+def test_cp_sees_the_files_made_for_the_container(daemon: Daemon, container_name: str) -> None:
+    daemon.ok("run", "--name", container_name, "-h", "thatbox", "--add-host", "other:10.9.8.7", "busybox", "true")
+    for path, what in (("/etc/hosts", "10.9.8.7\tother"), ("/etc/hostname", "thatbox"), ("/etc/resolv.conf", "nam")):
+        assert what in daemon.ok("cp", f"{container_name}:{path}", "-")
 
 
 @pytest.mark.docker_cli(24)

@@ -78,6 +78,11 @@ def test_ps_size(daemon: Daemon, fleet: dict[str, str]) -> None:
     assert "virtual" in daemon.ok("ps", "-s", "--filter", "name=^/up$", "--format", "{{.Size}}")
 
 
+def test_what_the_engine_makes_for_a_container_is_not_its_size(daemon: Daemon, fleet: dict[str, str]) -> None:
+    assert daemon.ok("ps", "-s", "--filter", "name=^/up$", "--format", "{{.Size}}").startswith("0B (virtual ")
+    assert daemon.ok("inspect", "-s", "-f", "{{.SizeRw}}", "up") == "0"
+
+
 def test_port(daemon: Daemon, fleet: dict[str, str]) -> None:
     assert daemon.ok("port", "up").startswith("80/tcp -> 127.0.0.1:")
     assert daemon.ok("port", "up", "80").startswith("127.0.0.1:")

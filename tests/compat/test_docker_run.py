@@ -217,3 +217,8 @@ def test_signals_are_proxied_to_the_container(daemon: Daemon, container_name: st
     client.send_signal(signal.SIGUSR1)
     assert client.stdout.read() == "caught\n"
     assert client.wait(20) == 7
+
+
+def test_storage_options_that_do_nothing_are_refused(daemon: Daemon) -> None:
+    result = daemon.cli("run", "--rm", "--storage-opt", "size=1G", "busybox", "true")
+    assert result.returncode == 125 and "--storage-opt is supported only for overlay over xfs" in result.stderr

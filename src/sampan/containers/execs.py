@@ -12,9 +12,8 @@ from sampan.containers.attaching import AttachOptions, ClientStream
 from sampan.containers.context import Context, not_running
 from sampan.containers.model import Container, Exec, ExecConfig, Status
 from sampan.containers.roster import Record
-from sampan.errors import Conflict, InvalidParameter, NotFound, SampanError
-from sampan.linux import openat2
-from sampan.runtime import Exit, StartFailed, users
+from sampan.errors import Conflict, InvalidParameter, NotFound
+from sampan.runtime import Exit, StartFailed
 
 FORGOTTEN_AFTER = 600
 """Seconds for which an ended exec can still be inspected; Docker forgets after 5 to 10 minutes."""
@@ -37,22 +36,12 @@ class Execs:
         for entry in config.env or []:
             if not entry.partition("=")[0]:
                 raise InvalidParameter(f"invalid environment variable: {entry}")
-        if config.user:
-            self._check_user(container, config.user)
         exec_ = Exec(id=secrets.token_hex(32), container_id=container.id, config=config)
         self._put(exec_)
         container.exec_ids.append(exec_.id)
         self._context.publish(container, f"exec_create: {_words(exec_)}", execID=exec_.id)
         self._sweep_later()
         return exec_.id
-
-    def _check_user(self, container: Container, user: str) -> None:
-        """Raises `InvalidParameter` for one that the container does not know."""
-        try:
-            with openat2.root(self._context.bundle(container).rootfs) as root:
-                users.resolve(root, user)
-        except SampanError as error:
-            raise InvalidParameter(error.message) from None
 
     def get(self, id: str) -> Exec:
         """Raises `NotFound`."""

@@ -8,18 +8,20 @@ start meanwhile.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from sampan.containers import archive
+from sampan.containers import archive, etc_files
 from sampan.containers.archive import Download, PathStat
 from sampan.containers.bridges import IntoThread, out_of_threads
 from sampan.containers.context import Context
 from sampan.containers.export import Export
 from sampan.containers.model import Container
+from sampan.containers.networking import CONTAINER
 from sampan.containers.roster import Record
 from sampan.containers.views import Views
+from sampan.errors import NotFound
 from sampan.images.diff import Change
 
 
@@ -27,7 +29,20 @@ class Files:
     def __init__(self, context: Context) -> None:
         self._context = context
         scratch = context.settings.exec_root / "views"
-        self._views = Views(scratch, context.volumes, context.images, context.snapshots)
+        self._views = Views(scratch, context.volumes, context.images, context.snapshots, self._etc)
+
+    def _etc(self, container: Container) -> Mapping[str, Path]:
+        """/etc/hosts and the like of its last run; a container in another's network has that one's."""
+        mode = container.host_config.network_mode
+        owner = container.id
+        if mode.startswith(CONTAINER):
+            try:
+                owner = self._context.roster.find(mode.removeprefix(CONTAINER)).id
+            except NotFound:
+                return {}
+        made = etc_files.of(self._context.directory(owner))
+        users = [{"destination": point.destination} for point in container.mounts]
+        return {destination: source for destination, source in made.mounts(users).items() if source.exists()}
 
     def _find(self, ref: str) -> tuple[Record, Container, Path]:
         record = self._context.roster.find(ref)

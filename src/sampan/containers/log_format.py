@@ -69,7 +69,7 @@ class Formatter:
         self._details = details
         self._plain = not (timestamps or details)
         self._heads = _UTC_HEADS if timestamps else _PLAIN_HEADS
-        self._replacement = rb"\1Z " * timestamps + details.replace(b"\\", rb"\\") + b" " * bool(details)
+        self._replacement = rb"\1Z " * timestamps + details.replace(b"\\", rb"\\")
         self._in_line = {STDOUT: False, STDERR: False}
         self.passed_until = False
 
@@ -133,7 +133,7 @@ class Formatter:
 
     def _prefix(self, record: bytes) -> bytes:
         time = record[:29] + b"Z " if self._timestamps else b""
-        return time + self._details + b" " if self._details else time
+        return time + self._details
 
 
 def count_lines(block: bytes, open_end: bool = False) -> int:

@@ -368,6 +368,7 @@ class Containers:
             details = log_drivers.details(
                 container.host_config.log_config, config.labels or {}, config.env or []
             ).encode()
+            details += b" "  # also where nothing is named
         wake = asyncio.Event()
         record.followers.add(wake)
         try:

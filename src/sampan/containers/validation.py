@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from sampan.containers import signals
 from sampan.containers.model import Config, HealthcheckConfig, HostConfig, PortBinding, RestartPolicy
-from sampan.errors import InvalidParameter
+from sampan.errors import InvalidParameter, SampanError
 
 _MAX_HOSTNAME = 64
 """HOST_NAME_MAX of include/uapi/linux/limits.h."""
@@ -86,6 +86,10 @@ def check_host_config(host: HostConfig, config: Config) -> list[str]:
             raise InvalidParameter(
                 f"ulimit soft limit must be less than or equal to hard limit: {limit.soft} > {limit.hard}"
             )
+    if host.storage_opt:
+        if unknown := next((name for name in host.storage_opt if name.lower() != "size"), None):
+            raise InvalidParameter(f"Unknown option {unknown}")
+        raise SampanError("--storage-opt is supported only for overlay over xfs with 'pquota' mount option")
     if host.shm_size < 0:
         raise InvalidParameter("SHM size can not be less than 0")
     if not -1000 <= host.oom_score_adj <= 1000:

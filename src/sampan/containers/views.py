@@ -16,7 +16,7 @@ import ctypes
 import errno
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,11 +37,24 @@ class View:
     root: int
 
 
-class Views:
-    """Opens views. `scratch` is an empty directory of the exec root; nothing is ever visible in it."""
+def _no_files(container: Container) -> Mapping[str, Path]:
+    return {}
 
-    def __init__(self, scratch: Path, volumes: Volumes, images: Images, snapshots: Snapshots) -> None:
+
+class Views:
+    """Opens views. `scratch` is an empty directory of the exec root; nothing is ever visible in it. `files` tells
+    what the engine itself binds into a container, /etc/hosts and the like: destination → source."""
+
+    def __init__(
+        self,
+        scratch: Path,
+        volumes: Volumes,
+        images: Images,
+        snapshots: Snapshots,
+        files: Callable[[Container], Mapping[str, Path]] = _no_files,
+    ) -> None:
         self._scratch = scratch
+        self._files = files
         self._volumes = volumes
         self._images = images
         self._snapshots = snapshots
@@ -63,10 +76,11 @@ class Views:
         with ExitStack() as stack:
             sources = self._acquire(container, points, stack)
             mounted = mounts.is_mounted(rootfs)
+            files = self._files(container) if with_mounts else {}
             chains = {p.image: self._images.resolve(p.image).chain_id for p in points if p.type == "image"}
 
             def build() -> tuple[int, int]:
-                return self._build(container.id, rootfs if mounted else None, points, sources, chains)
+                return self._build(container.id, rootfs if mounted else None, points, sources, chains, files)
 
             root, namespace = namespaces.in_thread(build)
             stack.callback(os.close, namespace)
@@ -90,6 +104,7 @@ class Views:
         points: Sequence[MountPoint],
         volumes: dict[str, Path],
         chains: dict[str, str | None],
+        files: Mapping[str, Path],
     ) -> tuple[int, int]:
         """Runs in a thread that ends afterwards: it takes on a mount namespace. Returns (root, namespace)
         descriptors."""
@@ -108,6 +123,10 @@ class Views:
             keep.callback(os.close, root)
             for number, point in enumerate(points):
                 self._mount(point, number, root, volumes, chains)
+            for destination, source in files.items():
+                point = MountPoint(source=str(source), destination=destination)
+                with contextlib.suppress(SampanError):  # /etc/resolv.conf is a link to nowhere in many images
+                    self._mount(point, 0, root, volumes, chains)
             namespace = os.open("/proc/thread-self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
             keep.callback(os.close, namespace)
             _leave_host(base)

@@ -244,7 +244,8 @@ class Snapshots:
 
     def usage(self, key: str) -> int:
         """Bytes in the writable layer (`SizeRw`)."""
-        return trees.size(self.upper(key))
+        upper = self.upper(key)
+        return trees.size(upper) - _mtab_size(upper)
 
     def changes(self, key: str) -> list[Change]:
         """What differs from the image, in tree order (`GET /containers/{id}/changes`)."""
@@ -283,3 +284,9 @@ def purge(gone: Path | None) -> None:
     if gone is not None:
         with contextlib.suppress(OSError):
             trees.remove(gone)
+
+
+def _mtab_size(upper: Path) -> int:
+    """The link that starting a container makes; Docker keeps it in a layer of its own, which nobody counts."""
+    target = _read_link(upper / "etc/mtab")
+    return len(target) if target == "/proc/mounts" else 0

@@ -159,6 +159,7 @@ async def exec_create(call: Call) -> web.StreamResponse:
     config = await call.decode(ExecConfig, "ExecOptions")
     if not config.cmd:
         raise InvalidParameter("No exec command specified")
+    detach.keys(config.detach_keys)
     if call.version < (1, 42):
         config.console_size = None
     return reply({"Id": await call.engine.containers.exec_create(call.name, config)}, status=201)
