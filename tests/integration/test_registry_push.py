@@ -1,0 +1,239 @@
+"""Pushing over bad lines: cut connections, refused bodies, tokens that are asked for on the way."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from sampan.errors import SampanError
+from sampan.images import Images, Snapshots, hello
+from sampan.images.manifests import Descriptor
+from sampan.images.references import Reference
+from sampan.images.remote import Remote
+from sampan.images.remote.hosts import Hosts
+from sampan.images.remote.uploads import Uploads
+from sampan.store import Database, EventLog
+from support.own_registry import OwnRegistry, digest
+
+BLOB = os.urandom(1 << 16) * 40
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Any:
+    registry = OwnRegistry(tmp_path / "registry")
+    yield registry
+    registry.stop()
+
+
+async def read(start: int, stop: int) -> AsyncIterator[bytes]:
+    for at in range(start, stop, 1 << 16):
+        yield BLOB[at : min(at + (1 << 16), stop)]
+
+
+def descriptor() -> Descriptor:
+    return Descriptor(media_type="application/octet-stream", digest=digest(BLOB), size=len(BLOB))
+
+
+class Line:
+    """A TCP relay to the registry that cuts the connection once that many bytes went up, as often as told."""
+
+    def __init__(self, port: int, cuts: list[int]) -> None:
+        self._port, self._cuts = port, cuts
+        self.cut = 0
+
+    async def __aenter__(self) -> Line:
+        self._server = await asyncio.start_server(self._relay, "127.0.0.1", 0)
+        self.address = f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+
+    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._port)
+        down = asyncio.ensure_future(self._copy(up_reader, writer))
+        passed = 0
+        try:
+            while data := await reader.read(1 << 16):
+                up_writer.write(data)
+                await up_writer.drain()
+                passed += len(data)
+                if self._cuts and passed > self._cuts[0]:
+                    self._cuts.pop(0)
+                    self.cut += 1
+                    break
+        except ConnectionError:
+            pass
+        finally:
+            up_writer.close()
+            writer.transport.abort() if self.cut else writer.close()
+            await asyncio.gather(down, return_exceptions=True)
+
+    @staticmethod
+    async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(1 << 16):
+            writer.write(data)
+            await writer.drain()
+        writer.close()
+
+
+async def whole(request: web.BaseRequest) -> bytes:
+    return b"".join([chunk async for chunk in request.content.iter_any()])
+
+
+async def pushed(address: str, work: Callable[[Uploads], Awaitable[None]]) -> None:
+    remote = Remote(Hosts(), "test")
+    try:
+        await work(Uploads(remote.repository(Reference(address, "some/repo"), pull=False)))
+    finally:
+        await remote.close()
+
+
+async def test_a_cut_upload_goes_on_where_the_registry_has_come_to(registry: OwnRegistry) -> None:
+    async with Line(registry.port, [700_000, 900_000]) as line:
+        await pushed(line.address, lambda uploads: uploads.blob(descriptor(), read))
+        assert line.cut == 2
+    assert registry.ask("GET", f"/v2/some/repo/blobs/{digest(BLOB)}").body == BLOB
+
+
+async def test_a_line_that_is_always_cut_is_given_up(registry: OwnRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def at_once(tries: int) -> None: ...
+
+    monkeypatch.setattr("sampan.images.remote.wire.pause", at_once)
+    async with Line(registry.port, [1000] * 1000) as line:
+        with pytest.raises(SampanError, match="upload of blob sha256:.* broke off|EOF|disconnected"):
+            await pushed(line.address, lambda uploads: uploads.blob(descriptor(), read))
+    assert registry.ask("GET", f"/v2/some/repo/blobs/{digest(BLOB)}").status == 404
+
+
+async def test_a_registry_that_refuses_large_bodies_gets_chunks(
+    registry: OwnRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As nginx before a registry does, with client_max_body_size."""
+    import aiohttp
+
+    monkeypatch.setattr("sampan.images.remote.uploads._CHUNK", 1 << 20)
+    sizes: list[int] = []
+
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        length = request.content_length or 0
+        if length > 1 << 20:
+            return web.Response(status=413)
+        sizes.append(length)
+        headers = {key: value for key, value in request.headers.items() if key not in ("Host", "Content-Length")}
+        async with (
+            aiohttp.ClientSession() as session,
+            session.request(
+                request.method,
+                f"http://{registry.address}{request.raw_path}",
+                data=await whole(request),
+                headers=headers,
+            ) as answer,
+        ):
+            kept = {key: answer.headers[key] for key in ("Location", "Range") if key in answer.headers}
+            return web.Response(status=answer.status, body=await answer.read(), headers=kept)
+
+    server = await asyncio.get_running_loop().create_server(web.Server(handle), "127.0.0.1", 0)
+    try:
+        address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        await pushed(address, lambda uploads: uploads.blob(descriptor(), read))
+    finally:
+        server.close()
+    assert registry.ask("GET", f"/v2/some/repo/blobs/{digest(BLOB)}").body == BLOB
+    assert max(sizes) == 1 << 20
+
+
+async def test_a_token_for_writing_is_asked_for(registry: OwnRegistry) -> None:
+    """A registry with a token server, as Docker Hub: the scope says push, and credentials go to the token server."""
+    import aiohttp
+
+    scopes: list[str] = []
+
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        base = f"http://{request.headers['Host']}"
+        if request.path == "/token":
+            scopes.append(request.rel_url.query["scope"])
+            return web.json_response({"token": "good"})
+        if request.headers.get("Authorization") != "Bearer good":
+            challenge = f'Bearer realm="{base}/token",service="s",scope="repository:some/repo:pull,push"'
+            return web.Response(status=401, headers={"WWW-Authenticate": challenge})
+        headers = {key: value for key, value in request.headers.items() if key != "Host"}
+        async with (
+            aiohttp.ClientSession() as session,
+            session.request(
+                request.method,
+                f"http://{registry.address}{request.raw_path}",
+                data=await whole(request),
+                headers=headers,
+            ) as answer,
+        ):
+            kept = {key: answer.headers[key] for key in ("Location", "Range") if key in answer.headers}
+            return web.Response(status=answer.status, body=await answer.read(), headers=kept)
+
+    server = await asyncio.get_running_loop().create_server(web.Server(handle), "127.0.0.1", 0)
+    try:
+        address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        await pushed(address, lambda uploads: uploads.blob(descriptor(), read))
+    finally:
+        server.close()
+    assert scopes == ["repository:some/repo:pull,push"]
+    assert registry.ask("GET", f"/v2/some/repo/blobs/{digest(BLOB)}").body == BLOB
+
+
+async def test_an_upload_elsewhere_gets_no_credentials(registry: OwnRegistry) -> None:
+    """The Location of an upload may be on another host; what logs in at the registry is not for it."""
+    seen: list[dict[str, str]] = []
+
+    async def elsewhere(request: web.BaseRequest) -> web.StreamResponse:
+        seen.append(dict(request.headers))
+        await whole(request)
+        return web.Response(status=201)
+
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        if "Authorization" not in request.headers:
+            return web.Response(status=401, headers={"WWW-Authenticate": "Basic realm=x"})
+        return web.Response(status=202, headers={"Location": f"http://127.0.0.1:{other_port}/up?x=1"})
+
+    from sampan.images.remote import RegistryAuth
+
+    loop = asyncio.get_running_loop()
+    other = await loop.create_server(web.Server(elsewhere), "127.0.0.1", 0)
+    other_port = other.sockets[0].getsockname()[1]
+    server = await loop.create_server(web.Server(handle), "127.0.0.1", 0)
+    remote = Remote(Hosts(), "test")
+    try:
+        reference = Reference(f"127.0.0.1:{server.sockets[0].getsockname()[1]}", "a")
+        repository = remote.repository(reference, RegistryAuth("me", "secret"), pull=False)
+        await Uploads(repository).blob(descriptor(), read)
+    finally:
+        await remote.close()
+        server.close()
+        other.close()
+    assert len(seen) == 1
+    assert "Authorization" not in seen[0]
+
+
+async def test_a_push_leaves_no_lease_and_tells_the_digest(registry: OwnRegistry, tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    database = Database(root / "state.db")
+    images = Images(root, database, EventLog(database), Snapshots(root))
+    try:
+        await images.pull("sampan/hello", None, None, lambda _: None)
+        images.tag("sampan/hello", f"{registry.address}/team/hello", "1")
+        told: list[dict[str, Any]] = []
+        await images.push(f"{registry.address}/team/hello:1", None, None, told.append)
+        sent = told[-1]["aux"]["Digest"]
+        assert registry.ask("HEAD", "/v2/team/hello/manifests/1").headers["Docker-Content-Digest"] == sent
+        assert sent in json.dumps(images.resolve(f"{registry.address}/team/hello:1").repo_digests)
+        assert not images.holdings._held
+        assert sent == digest(hello.build()[0]) or told[-3]["status"].startswith("Not all multiplatform-content")
+    finally:
+        await images.close()
+        database.close()
