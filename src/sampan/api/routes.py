@@ -6,6 +6,10 @@ from __future__ import annotations
 from sampan.api.handlers import builds, containers, files, images, networks, streams, system, volumes
 from sampan.api.routing import Route
 
+_NO_BUILDKIT = "BuildKit's protocol; builds go through POST /build"
+_NO_PLUGINS = "managed plugins"
+_NO_SWARM = "swarm mode: answered as a node that is in no swarm"
+
 ROUTES: tuple[Route, ...] = (
     # The engine
     Route("GET", "/_ping", system.ping),
@@ -81,27 +85,50 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/volumes/prune", volumes.prune, since=(1, 25)),
     Route("PUT", "/volumes/{name}", volumes.update, since=(1, 42)),
     Route("DELETE", "/volumes/{name}", volumes.delete),
+    # BuildKit's sessions
+    Route("POST", "/session", system.session, since=(1, 31), lacks=_NO_BUILDKIT),
     # Plugins: none
-    Route("GET", "/plugins", system.plugins),
-    Route("GET", "/plugins/{name}/json", system.plugin_missing),
-    Route("POST", "/plugins/pull", system.plugin_unsupported),
-    # Swarm: this node is in none
-    Route("POST", "/swarm/init", system.swarm_start),
-    Route("POST", "/swarm/join", system.swarm_start),
-    Route("POST", "/swarm/leave", system.swarm_leave),
-    Route("POST", "/swarm/update", system.swarm),
-    Route("POST", "/swarm/unlock", system.swarm),
-    Route("GET", "/swarm", system.swarm),
-    Route("GET", "/swarm/unlockkey", system.swarm),
+    Route("GET", "/plugins", system.plugins, since=(1, 25)),
+    Route("GET", "/plugins/{name}/json", system.plugin_missing, since=(1, 25), lacks=_NO_PLUGINS),
+    Route("GET", "/plugins/privileges", system.plugin_unsupported, since=(1, 25), lacks=_NO_PLUGINS),
+    Route("POST", "/plugins/pull", system.plugin_unsupported, since=(1, 25), lacks=_NO_PLUGINS),
+    Route("POST", "/plugins/create", system.plugin_unsupported, since=(1, 25), lacks=_NO_PLUGINS),
     *(
-        Route(method, path, system.swarm)
-        for noun in ("services", "nodes", "tasks", "secrets", "configs")
-        for method, path in (
-            ("GET", f"/{noun}"),
-            ("GET", f"/{noun}/{{id}}"),
-            ("POST", f"/{noun}/create"),
-            ("POST", f"/{noun}/{{id}}/update"),
-            ("DELETE", f"/{noun}/{{id}}"),
+        Route("POST", f"/plugins/{{name}}/{verb}", system.plugin_missing, since=(1, 25), lacks=_NO_PLUGINS)
+        for verb in ("enable", "disable", "push", "set", "upgrade")
+    ),
+    Route("DELETE", "/plugins/{name}", system.plugin_missing, since=(1, 25), lacks=_NO_PLUGINS),
+    # Swarm: this node is in none
+    Route("POST", "/swarm/init", system.swarm_start, lacks=_NO_SWARM),
+    Route("POST", "/swarm/join", system.swarm_start, lacks=_NO_SWARM),
+    Route("POST", "/swarm/leave", system.swarm_leave, lacks=_NO_SWARM),
+    *(
+        Route(method, path, system.swarm, lacks=_NO_SWARM)
+        for methods, path in (
+            ("GET", "/swarm"),
+            ("POST", "/swarm/update"),
+            ("POST", "/swarm/unlock"),
+            ("GET", "/swarm/unlockkey"),
+            ("GET", "/nodes"),
+            ("GET DELETE", "/nodes/{id}"),
+            ("POST", "/nodes/{id}/update"),
+            ("GET", "/services"),
+            ("POST", "/services/create"),
+            ("GET DELETE", "/services/{id}"),
+            ("POST", "/services/{id}/update"),
+            ("GET", "/services/{id}/logs"),
+            ("GET", "/tasks"),
+            ("GET", "/tasks/{id}"),
+            ("GET", "/tasks/{id}/logs"),
+            ("GET", "/secrets"),
+            ("POST", "/secrets/create"),
+            ("GET DELETE", "/secrets/{id}"),
+            ("POST", "/secrets/{id}/update"),
+            ("GET", "/configs"),
+            ("POST", "/configs/create"),
+            ("GET DELETE", "/configs/{id}"),
+            ("POST", "/configs/{id}/update"),
         )
+        for method in methods.split()
     ),
 )

@@ -26,6 +26,8 @@ class Route:
     handler: Handler
     since: Version = MINIMUM
     disposable: bool = False
+    lacks: str = ""
+    """Why it is answered with an error only, or what of it is missing: for `docs/api.md`."""
 
 
 class Router:
