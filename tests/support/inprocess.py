@@ -66,9 +66,8 @@ class InProcess:
         """Options of Config and of HostConfig, by their field names."""
         host = HostConfig(**{k: v for k, v in options.items() if k in HostConfig.__struct_fields__})  # type: ignore[arg-type]
         config = Config(
-            image="busybox:latest",
             cmd=list(command) or None,
-            **{k: v for k, v in options.items() if k in Config.__struct_fields__},  # type: ignore[arg-type]
+            **{"image": "busybox:latest"} | {k: v for k, v in options.items() if k in Config.__struct_fields__},  # type: ignore[arg-type]
         )
         created = await self.engine.containers.create(name, config, host, NetworkingConfig())
         return created.id

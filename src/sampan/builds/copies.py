@@ -154,15 +154,17 @@ class _Copying:
     def _onto(self, target: Path, names: Path, found: Sequence[Source], skip: Skip) -> None:
         """`names` is the root whose /etc/passwd and group say who --chown means."""
         copy = self._copy
+        from_context = isinstance(copy, ast.Add) or not copy.from_
         owner: tuple[int, int] | None = None
         if copy.chown:
             with openat2.root(names) as root:
                 owner = _owner(root, copy.chown)
-        elif isinstance(copy, ast.Add) or not copy.from_:
+        elif from_context:
             owner = (0, 0)
         with (
             openat2.root(target) as root,
-            Copier(root, owner, self._mode, skip, self._work.options.epoch) as copier,
+            # A context's times are nothing that a build depends on: with SOURCE_DATE_EPOCH they are all that time.
+            Copier(root, owner, self._mode, skip, self._work.options.epoch if from_context else None) as copier,
         ):
             for source in found:
                 self._one(copier, source)

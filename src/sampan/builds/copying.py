@@ -28,13 +28,14 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | _FOLLOW_NOT
 
 @dataclass(slots=True)
 class Copier:
-    """One COPY's way of copying. `owner`: (uid, gid) for all, None keeps the source's. `mode`: --chmod."""
+    """One COPY's way of copying. `owner`: (uid, gid) for all, None keeps the source's. `mode`: --chmod. `time`: seconds
+    since the epoch that all files get, None keeps theirs."""
 
     root: int
     owner: tuple[int, int] | None = None
     mode: Mode | None = None
     skip: Callable[[str, bool], bool] = field(default_factory=Skip)
-    newest: int | None = None
+    time: int | None = None
     _links: dict[tuple[int, int], tuple[int, str]] = field(default_factory=dict)
     _kept: list[int] = field(default_factory=list)
 
@@ -220,7 +221,5 @@ class Copier:
         return self.owner if self.owner is not None else (found.st_uid, found.st_gid)
 
     def _times(self, found: os.stat_result) -> tuple[int, int]:
-        time = found.st_mtime_ns
-        if self.newest is not None:
-            time = min(time, self.newest * 1_000_000_000)
+        time = found.st_mtime_ns if self.time is None else self.time * 1_000_000_000
         return time, time

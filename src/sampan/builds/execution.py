@@ -101,7 +101,8 @@ class Execution:
         try:
             platform = resolved.platform
             if waited is not None:
-                state = replace(waited, config=copied(waited.config), args=(), commanded=False)
+                # ARGs of a stage are its children's too ("Scope" of ARG in the Dockerfile reference).
+                state = replace(waited, config=copied(waited.config), commanded=False)
             elif resolved.base == SCRATCH:
                 state = bases.scratch(platform or self.work.options.platform)
             else:
