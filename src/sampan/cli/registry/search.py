@@ -46,7 +46,11 @@ class SearchRow(Row):
 
 
 def _search(cli: Cli, flags: Flags, args: list[str]) -> int:
-    pairs = flags.many("filter")
+    pairs = [*flags.many("filter")]
+    if flags.changed("stars"):
+        pairs.append(("stars", str(flags.number("stars"))))
+    if flags.changed("automated"):
+        pairs.append(("is-automated", "true" if flags.yes("automated") else "false"))
     if any(key == "is-automated" for key, _ in pairs):
         cli.err(
             'WARNING: the "is-automated" filter is deprecated, and searching for "is-automated=true" '
@@ -77,5 +81,8 @@ COMMAND = Command(
         filter_flag(),
         Flag("limit", "int", "Max number of search results"),
         Flag("format", "string", "Pretty-print search using a Go template"),
+        # docker's own spellings until 20.10
+        Flag("stars", "uint", 'Only displays with at least x stars: "--filter=stars=x"', short="s", hidden=True),
+        Flag("automated", "bool", 'Only show automated builds: "--filter=is-automated=true"', hidden=True),
     ),
 )
