@@ -322,6 +322,8 @@ def check(settings: Settings) -> None:
     """Values that no flag could check alone."""
     if settings.log_level not in LEVELS:
         raise ConfigurationError(f"invalid logging level: {settings.log_level}")
+    if settings.default_runtime not in ("crun", "runc", *settings.runtimes):
+        raise ConfigurationError(f"specified default runtime '{settings.default_runtime}' does not exist")
     if settings.shutdown_timeout < 0:
         raise ConfigurationError(f"invalid shutdown timeout: {settings.shutdown_timeout}: must not be negative")
     for label in settings.labels:

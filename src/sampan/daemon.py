@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 import sampan
 from sampan import configuration
 from sampan.configuration import ConfigurationError
-from sampan.errors import SampanError
+from sampan.errors import Conflict, SampanError
 from sampan.settings import Settings
 
 if TYPE_CHECKING:
@@ -108,10 +108,11 @@ async def _run(settings: Settings, flags: configuration.Given) -> int:
     with _without_certificates():
         import aiohttp  # noqa: F401
     from sampan.api import listeners as listening
-    from sampan.engine import Engine, check_data_root
+    from sampan.engine import Engine, check_free
 
     # Before the sockets: "the data root is in use" says more than "somebody listens there".
-    check_data_root(settings.data_root)
+    check_free(settings)
+    _check_pidfile(settings.pidfile)
     context = listening.tls(settings) if settings.encrypted else None
     listeners = listening.listen(settings)
     try:
@@ -224,6 +225,17 @@ def _watch_signals(loop: asyncio.AbstractEventLoop, stop: asyncio.Event, flags: 
 def _unexpected(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
     error = context.get("exception")
     log.error("%s", context.get("message"), exc_info=error if isinstance(error, BaseException) else None)
+
+
+def _check_pidfile(path: Path) -> None:
+    """Raises `Conflict` when it is another running daemon's."""
+    try:
+        pid = int(path.read_text())
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[:3]
+    except (OSError, ValueError):
+        return
+    if pid != os.getpid() and any(word.endswith((b"sampand", b"sampan.daemon")) for word in words):
+        raise Conflict(f"process with PID {pid} is still running: the pid file {path} is another sampand's")
 
 
 def _remove_pidfile(path: Path) -> None:

@@ -15,6 +15,7 @@ from sampan.builds import BuildCache, Builds
 from sampan.containers import Containers
 from sampan.errors import Conflict
 from sampan.images import Images, Snapshots
+from sampan.linux.claims import Claims, Taken
 from sampan.networks import Networks
 from sampan.registry.linked import Linked
 from sampan.runtime import Runtime
@@ -40,24 +41,23 @@ class Engine:
     linked: Linked
     """What the built-in registry has of the content store."""
     id: str
-    _lock: int
+    _held: Held
 
     @classmethod
     async def open(cls, settings: Settings) -> Engine:
-        """Locks the data root, opens the state and reconciles it with what really runs.
+        """Takes what one daemon alone may use (`Held`), opens the state and reconciles it with what really runs.
 
-        Raises `Conflict` when another daemon holds the data root.
+        Raises `Conflict` when another daemon has some of it.
         """
-        lock = _lock_data_root(settings.data_root)
+        held = Held(settings)
         try:
-            return await cls._open(settings, lock)
+            return await cls._open(settings, held)
         except BaseException:
-            os.close(lock)
+            held.close()
             raise
 
     @classmethod
-    async def _open(cls, settings: Settings, lock: int) -> Engine:
-        settings.exec_root.mkdir(parents=True, exist_ok=True)
+    async def _open(cls, settings: Settings, held: Held) -> Engine:
         database = Database(settings.data_root / "state.db")
         events = EventLog(database)
         events.bind(asyncio.get_running_loop())
@@ -94,7 +94,7 @@ class Engine:
             builds=builds,
             linked=linked,
             id=_engine_id(settings.data_root),
-            _lock=lock,
+            _held=held,
         )
 
     async def close(self) -> None:
@@ -103,30 +103,60 @@ class Engine:
         await self.networks.close(keep=True)
         await self.images.close()
         self.database.close()
-        os.close(self._lock)
+        self._held.close()
 
 
-def check_data_root(data_root: Path) -> None:
-    """Raises `Conflict` when another daemon holds the data root."""
-    os.close(_lock_data_root(data_root))
+class Held:
+    """Data root, exec root, nftables table and bridge of one daemon. A second one on any of them would take the first
+    one's containers, mounts or rules for leftovers, and remove them."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Raises `Conflict` when another daemon has one of them."""
+        self._locks: list[int] = []
+        self._claims: Claims | None = None
+        try:
+            settings.data_root.mkdir(parents=True, exist_ok=True)
+            settings.data_root.chmod(0o710)
+            self._lock(settings.data_root, "data root")
+            settings.exec_root.mkdir(parents=True, exist_ok=True)
+            self._lock(settings.exec_root, "exec root")
+            names = [f"nftables table {settings.nft_table}"]
+            if settings.bridge != "none":
+                names.append(f"bridge {settings.bridge}")
+            self._claims = Claims(names)
+        except BaseException as error:
+            self.close()
+            if isinstance(error, Taken):
+                raise _in_use(error.name, str(error.pid)) from None
+            raise
+
+    def _lock(self, root: Path, what: str) -> None:
+        descriptor = os.open(root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._locks.append(descriptor)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise _in_use(f"{what} {root}", os.pread(descriptor, 32, 0).decode().strip()) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+
+    def close(self) -> None:
+        while self._locks:
+            os.close(self._locks.pop())
+        if self._claims is not None:
+            self._claims.close()
 
 
-def _lock_data_root(data_root: Path) -> int:
-    data_root.mkdir(parents=True, exist_ok=True)
-    data_root.chmod(0o710)
-    descriptor = os.open(data_root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        owner = os.pread(descriptor, 32, 0).decode().strip()
-        os.close(descriptor)
-        raise Conflict(
-            f"another sampand (pid {owner}) already uses the data root {data_root}; "
-            "stop it, or give this one its own --data-root, --exec-root, --host and --bridge"
-        ) from None
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-    return descriptor
+def _in_use(what: str, pid: str) -> Conflict:
+    return Conflict(
+        f"another sampand (pid {pid}) already uses the {what}; "
+        "stop it, or give this one its own --data-root, --exec-root, --host, --bridge and --nft-table"
+    )
+
+
+def check_free(settings: Settings) -> None:
+    """Raises `Conflict` when another daemon has what this one would use."""
+    Held(settings).close()
 
 
 def _engine_id(data_root: Path) -> str:

@@ -105,6 +105,40 @@ def test_a_second_daemon_on_the_data_root_is_refused(tmp_path: Path, started: li
     assert first.stop()[0] == 0
 
 
+@pytest.mark.parametrize(
+    ("shared", "complaint"),
+    [
+        ("--exec-root", "already uses the exec root"),
+        ("--nft-table", "already uses the nftables table"),
+        ("--bridge", "already uses the bridge"),
+        ("--pidfile", "is another sampand's"),
+    ],
+)
+def test_a_second_daemon_shares_nothing_with_the_first(
+    tmp_path: Path, started: list[Sampand], shared: str, complaint: str
+) -> None:
+    """It would take the first one's containers for leftovers, and kill them."""
+    taken = {"--exec-root": f"{tmp_path}/run", "--nft-table": TAG, "--bridge": f"{TAG}0", "--pidfile": f"{tmp_path}/p"}
+    path = tmp_path / "s.sock"
+    started.append(
+        first := Sampand(tmp_path, "-H", f"unix://{path}", *(word for pair in taken.items() for word in pair))
+    )
+    first.ready(path)
+    own = {
+        "--exec-root": f"{tmp_path}/2/run",
+        "--nft-table": f"{TAG}b",
+        "--bridge": "none",
+        "--pidfile": f"{tmp_path}/2/p",
+    }
+    flags = [word for pair in (own | {shared: taken[shared]}).items() for word in pair]
+    (tmp_path / "2").mkdir()
+    started.append(second := Sampand(tmp_path / "2", "-H", f"unix://{tmp_path}/2/s.sock", *flags))
+    errors = second.process.communicate(timeout=30)[1]
+    assert second.process.returncode == 1 and complaint in errors
+    assert ping(path) == 200 and not (tmp_path / "2/s.sock").exists()
+    assert first.stop()[0] == 0
+
+
 def test_a_stale_socket_is_replaced_and_a_live_one_is_not(tmp_path: Path, started: list[Sampand]) -> None:
     path = tmp_path / "s.sock"
     with socket.socket(socket.AF_UNIX) as stale:
@@ -112,7 +146,7 @@ def test_a_stale_socket_is_replaced_and_a_live_one_is_not(tmp_path: Path, starte
     started.append(first := Sampand(tmp_path, "-H", f"unix://{path}"))
     first.ready(path)
     (tmp_path / "2").mkdir()
-    started.append(second := Sampand(tmp_path / "2", "-H", f"unix://{path}"))
+    started.append(second := Sampand(tmp_path / "2", "-H", f"unix://{path}", "--nft-table", f"{TAG}b"))
     errors = second.process.communicate(timeout=30)[1]
     assert second.process.returncode == 1
     assert "another daemon answers there" in errors

@@ -112,7 +112,7 @@ async def abandon(engine: Engine) -> None:
     with contextlib.suppress(Exception):
         await engine.networks.close(keep=True)
     engine.database.close()
-    os.close(engine._lock)
+    engine._held.close()
 
 
 __all__ = ["InProcess", "abandon"]

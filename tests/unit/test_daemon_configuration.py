@@ -96,3 +96,9 @@ def test_a_named_file_must_exist(capsys: pytest.CaptureFixture[str]) -> None:
 def test_bad_flags_point_to_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert daemon.main(["--nope"]) == 1
     assert capsys.readouterr().err == "unknown flag: --nope\nSee 'sampand --help'.\n"
+
+
+def test_a_default_runtime_that_is_not_there_is_refused() -> None:
+    assert settings("--default-runtime", "r", "--add-runtime", "r=/bin/r").default_runtime == "r"
+    with pytest.raises(ConfigurationError, match="specified default runtime 'nosuch' does not exist"):
+        settings("--default-runtime", "nosuch")
