@@ -20,7 +20,10 @@ from sampan.images.tarheaders import BLOCKDEV, CHARACTER, DIRECTORY, FIFO, FILE,
 from sampan.images.tarwriter import Meta
 
 CHUNK = 1 << 20
-"""About how many bytes one chunk of the stream has."""
+"""The most bytes that one chunk of the stream has, about."""
+_GATHER = 1 << 18
+"""Small pieces are joined to chunks of this size: larger ones would leave the client waiting for each."""
+_SMALL = 1 << 16
 
 _PATH_MAX = 4096
 _NODES = {stat.S_IFCHR: CHARACTER, stat.S_IFBLK: BLOCKDEV, stat.S_IFIFO: FIFO}
@@ -56,7 +59,7 @@ def _gathered(pieces: Iterator[bytes]) -> Iterator[bytes]:
     for piece in pieces:
         waiting.append(piece)
         size += len(piece)
-        if size >= CHUNK:
+        if size >= _GATHER:
             yield b"".join(waiting) if len(waiting) > 1 else piece
             waiting, size = [], 0
     waiting.append(tarwriter.END)
@@ -69,7 +72,8 @@ class Packer:
     def __init__(self, options: Options) -> None:
         self._options = options
         self._links: dict[tuple[int, int], bytes] = {}
-        self._open: list[int] = []
+        # What /proc/self/fd/N costs is mostly the way there.
+        self._open: list[int] = [os.open("/proc/self/fd", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)]
 
     def close(self) -> None:
         while self._open:
@@ -132,7 +136,8 @@ class Packer:
                 yield from self._file(opened, name, meta, found, extra)
             elif kind == stat.S_IFDIR:
                 shown = name if name.endswith(b"/") else name + b"/"
-                yield tarwriter.header(shown, DIRECTORY, meta, xattrs=self._xattrs(opened), extra=extra)
+                xattrs = self._xattrs(f"/proc/self/fd/{opened}")  # flistxattr(2) takes no O_PATH
+                yield tarwriter.header(shown, DIRECTORY, meta, xattrs=xattrs, extra=extra)
             elif kind == stat.S_IFLNK:
                 target = os.fsencode(os.readlink(b"", dir_fd=opened))
                 yield tarwriter.header(name, SYMLINK, meta, link=target, extra=extra)
@@ -158,7 +163,7 @@ class Packer:
     def _file(
         self, opened: int, name: bytes, meta: Meta, found: os.stat_result, extra: sparse.Records
     ) -> Iterator[bytes]:
-        reading = os.open(f"/proc/self/fd/{opened}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        reading = os.open(str(opened), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self._open[0])
         try:
             xattrs = self._xattrs(reading)
             if self._options.faithful and sparse.has_holes(found):
@@ -169,7 +174,11 @@ class Packer:
                 yield table
             else:
                 pieces, size = [(0, found.st_size)], found.st_size
-                yield tarwriter.header(name, FILE, meta, size=size, xattrs=xattrs, extra=extra)
+                header = tarwriter.header(name, FILE, meta, size=size, xattrs=xattrs, extra=extra)
+                if size <= _SMALL:
+                    yield b"".join((header, *_data(reading, 0, size), tarwriter.padding(size)))
+                    return
+                yield header
             for offset, length in pieces:
                 yield from _data(reading, offset, length)
             if size % 512:
@@ -177,20 +186,19 @@ class Packer:
         finally:
             os.close(reading)
 
-    def _xattrs(self, descriptor: int) -> dict[str, bytes] | None:
+    def _xattrs(self, file: int | str) -> dict[str, bytes] | None:
         wanted = self._options.xattrs
         if not wanted:
             return None
-        path = f"/proc/self/fd/{descriptor}"
         try:
-            names = os.listxattr(path)
+            names = os.listxattr(file)
         except OSError:  # a filesystem without them
             return None
         found: dict[str, bytes] = {}
         for name in names:
             if name.startswith(wanted) and not name.startswith(("trusted.overlay.", "user.overlay.")):
                 with contextlib.suppress(OSError):
-                    found[name] = os.getxattr(path, name)
+                    found[name] = os.getxattr(file, name)
         return found or None
 
 

@@ -136,4 +136,5 @@ def _block(
         prefix,
     ]
     block = _HEADER.pack(*fields)
-    return block[:148] + b"%06o\0 " % sum(block) + block[156:]
+    checksum = sum(b"".join(fields))  # the block's other bytes are zeros, three quarters of it
+    return block[:148] + b"%06o\0 " % checksum + block[156:]
