@@ -63,6 +63,26 @@ async def test_logs_rotate_and_the_follower_misses_nothing(engine: InProcess) ->
     assert seen.endswith(kept) and 10_000 < len(kept) < len(seen)
 
 
+@pytest.mark.parametrize("driver", ["json-file", "local"])
+async def test_compressed_logs_are_read_as_others(engine: InProcess, driver: str) -> None:
+    script = "i=0; while [ $i -lt 60 ]; do i=$((i+1)); echo $i $(head -c 900 /dev/zero | tr '\\0' x); sleep 0.05; done"
+    rule = LogConfig(type=driver, config={"max-size": "10k", "max-file": "9", "compress": "true"})
+    container = await engine.start("sh", "-c", script, log_config=rule)
+    seen = await asyncio.wait_for(engine.logs(container.id, follow=True), 30)
+    assert [int(line.split()[0]) for line in seen.splitlines()] == list(range(1, 61))
+    log = Path(container.log_path)
+    for _ in range(100):
+        if not log.with_name("container.log.1").exists():
+            break
+        await asyncio.sleep(0.05)
+    assert log.with_name("container.log.1.gz").exists() and log.with_name("container.log.2.gz").exists()
+    assert sorted(path.suffix for path in log.parent.glob("container.log.*")) == [".gz"] * len(
+        list(log.parent.glob("container.log.*"))
+    )
+    assert await engine.logs(container.id) == seen
+    assert (await engine.logs(container.id, tail=40)).splitlines() == seen.splitlines()[-40:]
+
+
 async def test_driver_none_keeps_nothing_and_says_so(engine: InProcess) -> None:
     code, out, _ = await engine.run("echo", "hi", name="silent", log_config=LogConfig(type="none"))
     assert (code, out) == (0, b"hi\n")
@@ -70,6 +90,15 @@ async def test_driver_none_keeps_nothing_and_says_so(engine: InProcess) -> None:
         await engine.logs("silent")
     with pytest.raises(NotSupported, match="the log driver syslog is not supported"):
         await engine.create("true", log_config=LogConfig(type="syslog"))
+
+
+async def test_labels_and_variables_are_chosen_by_pattern_too(engine: InProcess) -> None:
+    rule = LogConfig(type="json-file", config={"labels-regex": "^ti", "env-regex": "AGE$"})
+    labels, env = {"tier": "web", "other": "x"}, ["STAGE=a", "NO=b"]
+    await engine.run("echo", "hi", name="patterned", log_config=rule, labels=labels, env=env)
+    options = LogOptions(stdout=True, details=True)
+    lines = [line.data async for batch in engine.engine.containers.logs("patterned", options) for line in batch]
+    assert b"".join(lines) == b"STAGE=a,tier=web hi\n"
 
 
 async def test_details_are_the_labels_and_variables_that_were_named(engine: InProcess) -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import os
 from pathlib import Path
 
 import pytest
 
+from sampan.containers import log_drivers, log_rotation
 from sampan.containers.log_format import Formatter, moment, stamp
 from sampan.containers.log_reading import Growth, LogOptions, read
+from sampan.containers.model import LogConfig
 from sampan.containers.streams import STDERR, STDOUT
+from sampan.errors import InvalidParameter
 
 SECOND = 1_000_000_000
 START = 1_700_000_000 * SECOND
@@ -136,3 +140,30 @@ async def test_follow_sees_growth_torn_writes_and_replacement(tmp_path: Path) ->
     await asyncio.wait_for(task, 5)
     growth.close()
     assert seen == [b"one\n", b"two\n", b"three\n"]
+
+
+def test_a_log_without_options_has_a_limit_all_the_same() -> None:
+    assert log_drivers.rotation(log_drivers.check(None)) == (100_000_000, 5)
+    assert log_drivers.rotation(LogConfig(type="json-file", config={"max-size": "-1"})) == (0, 1)
+    assert log_drivers.rotation(LogConfig(type="json-file", config={"max-size": "10m"})) == (10_000_000, 1)
+    assert log_drivers.rotation(LogConfig(type="local")) == (20_000_000, 5)
+
+
+def test_compression_needs_files_to_compress() -> None:
+    with pytest.raises(InvalidParameter, match="compress cannot be true when max-file is less than 2"):
+        log_drivers.check(LogConfig(type="json-file", config={"max-size": "1m", "compress": "true"}))
+    with pytest.raises(InvalidParameter, match="ParseBool"):
+        log_drivers.check(LogConfig(type="json-file", config={"compress": "perhaps"}))
+    with pytest.raises(InvalidParameter, match="error parsing regexp"):
+        log_drivers.check(LogConfig(type="json-file", config={"env-regex": "("}))
+    assert not log_drivers.compresses(log_drivers.check(None))
+
+
+def test_setting_aside_keeps_so_many_and_compresses(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    for number in range(6):
+        log.write_text(f"{number}")
+        log_rotation.set_aside(log, 4)
+        log_rotation.compress(log)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["log.1.gz", "log.2.gz", "log.3.gz"]
+    assert [gzip.decompress((tmp_path / f"log.{n}.gz").read_bytes()) for n in (1, 2, 3)] == [b"5", b"4", b"3"]

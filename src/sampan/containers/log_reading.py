@@ -1,17 +1,21 @@
 """`GET /containers/{id}/logs`: conmon's file from a point on, then as it grows.
 
-A log is a file and, when it is rotated, older ones beside it: `container.log.1` is the last before the current.
+A log is a file and, when it is rotated, older ones beside it: `container.log.1` (or `container.log.1.gz`) is the last
+before the current.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import os
+import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from sampan.containers.log_format import Formatter, count_lines, tail_offset
 from sampan.containers.streams import LogLine
@@ -81,13 +85,34 @@ class Growth:
 
 
 def files(path: Path) -> list[Path]:
-    """The log's files, oldest first."""
+    """The log's files, oldest first, without `.gz` where there is one."""
     older = []
     number = 1
-    while (rotated := path.with_name(f"{path.name}.{number}")).exists():
+    while (rotated := path.with_name(f"{path.name}.{number}")).exists() or _compressed(rotated).exists():
         older.append(rotated)
         number += 1
     return [*reversed(older), path]
+
+
+def _compressed(path: Path) -> Path:
+    return path.with_name(f"{path.name}.gz")
+
+
+def _open(path: Path) -> BinaryIO:
+    """A file that was set aside, unpacked when it is compressed: then this blocks. Raises `FileNotFoundError`."""
+    try:
+        return path.open("rb", buffering=0)
+    except FileNotFoundError:
+        unpacked = tempfile.TemporaryFile(dir=path.parent, buffering=0)  # noqa: SIM115 (the caller closes it)
+        try:
+            with gzip.open(_compressed(path)) as packed:
+                while block := packed.read(1 << 20):
+                    unpacked.write(block)
+        except BaseException:
+            unpacked.close()
+            raise
+        unpacked.seek(0)
+        return unpacked
 
 
 async def read(
@@ -111,7 +136,7 @@ async def read(
     parts = files(path)
     start = 0
     if options.tail is not None:
-        parts, start = _tail(parts, options.tail)
+        parts, start = await asyncio.to_thread(_tail, parts, options.tail) if parts[1:] else _tail(parts, options.tail)
     for part in parts[:-1]:
         async for lines in _whole(part, start, formatter):
             yield lines
@@ -126,7 +151,7 @@ def _tail(parts: list[Path], lines: int) -> tuple[list[Path], int]:
     """The files that hold the last `lines` lines, and where in the first of them these begin: read from the end."""
     for number in range(len(parts) - 1, -1, -1):
         try:
-            with parts[number].open("rb") as file:
+            with _open(parts[number]) as file:
                 offset, lines = _tail_of(file.fileno(), lines, newest=number == len(parts) - 1)
         except FileNotFoundError:
             continue
@@ -163,7 +188,7 @@ def _tail_of(descriptor: int, lines: int, newest: bool) -> tuple[int, int]:
 
 
 async def _whole(path: Path, start: int, formatter: Formatter) -> AsyncIterator[list[LogLine]]:
-    with contextlib.suppress(FileNotFoundError), path.open("rb", buffering=0) as file:
+    with contextlib.suppress(FileNotFoundError), await asyncio.to_thread(_open, path) as file:
         file.seek(start)
         while block := _records(file.fileno(), b"")[0]:
             if lines := formatter.format(block):
