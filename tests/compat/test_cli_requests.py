@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import subprocess
 from collections.abc import Iterator
@@ -444,6 +445,8 @@ def test_same_line_same_request(
     assert _asked(server) == asked
 
 
+OWN = re.compile(r"^ +--(health-on-failure|publish-(add|rm)|mount-(add|rm)) ")
+"""Flags that docker does not have."""
 COMMANDS = "run create start stop restart kill rm attach exec cp wait rename pause unpause export logs update"
 
 
@@ -457,4 +460,16 @@ def test_help_is_laid_out_alike(command: str, server: Canned, capfd: pytest.Capt
     shown = [
         line for line in _ours(theirs).splitlines() if "--kernel-memory" not in line
     ]  # ours hides what does nothing
-    assert capfd.readouterr().out.splitlines() == shown
+    assert [line for line in capfd.readouterr().out.splitlines() if not OWN.match(line)] == shown
+
+
+def test_flags_of_our_own_are_not_sent_to_another_engine(
+    server: Canned, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "environ", server.environment())
+    server.requests.clear()
+    assert main(["update", "--publish-add", "80:80", "--mount-rm", "/data", "x"]) == 1
+    assert "--publish-add, --mount-rm can only be had from Sampan's own engine" in capfd.readouterr().err
+    assert main(["create", "--health-on-failure", "kill", "busybox"]) == 1
+    assert "--health-on-failure can only be had from Sampan's own engine" in capfd.readouterr().err
+    assert _asked(server) == []

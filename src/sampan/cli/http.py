@@ -158,6 +158,14 @@ class Client:
         """Whether the negotiated API version is `version` or newer."""
         return _number(self.negotiate()) >= _number(version)
 
+    def require_sampan(self, flags: str) -> None:
+        """Raises `CliError` when the daemon is another engine: it would skip what it does not know, and say nothing."""
+        answer = self._exchange("HEAD", "/_ping", b"", None, {})
+        answer.body()
+        server = answer.headers.get("server", "")
+        if not server.startswith("Sampan/"):
+            raise CliError(f"{flags} can only be had from Sampan's own engine, and this one is {server or 'another'}")
+
     def keep(self, connection: Connection) -> None:
         """Take back a connection whose exchange is over."""
         self._idle.append(connection)

@@ -60,6 +60,8 @@ def create(cli: Cli, flags: Flags, body: dict[str, Any]) -> str:
         reference = _reference(image)
         body["HostConfig"]["ConsoleSize"] = list(size(1))
         out = None if flags.yes("quiet") else sys.stderr
+        if flags.text("health-on-failure") not in ("", "none"):
+            cli.client.require_sampan("--health-on-failure")
         wanted = flags.text("pull") or "missing"
         if wanted == "always" and reference is not None:
             pull(cli, reference, platform=platform, out=out)

@@ -23,6 +23,8 @@ def _update(cli: Cli, flags: Flags, names: list[str]) -> int:
     if not any(flags.changed(flag.name) for flag in _FLAGS):
         raise CliError("you must provide one or more flags when using this command")
     body = _body(flags)
+    if given := [f"--{name}" for name in _LIVE if flags.changed(name)]:
+        cli.client.require_sampan(", ".join(given))
     warnings: list[str] = []
     problems: list[str] = []
     for name in names:
@@ -75,6 +77,8 @@ def _live(flags: Flags) -> dict[str, Any]:
         found["MountRm"] = flags.many("mount-rm")
     return found
 
+
+_LIVE = ("publish-add", "publish-rm", "mount-add", "mount-rm")
 
 # docker sends the whole struct; null and zero leave a limit as it is
 _NOT_UPDATED: dict[str, Any] = {
