@@ -11,6 +11,7 @@ import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from sampan.builds.indexing import Node
 from sampan.linux import openat2
 
 _CHUNK = 1 << 20
@@ -53,29 +54,51 @@ def members(parent: int, name: str, skip: Callable[[str, bool], bool], *, owner:
 
 
 def _digest(directory: int, base: str, found: os.stat_result, owner: bool, mode: bool) -> str:
-    hash = hashlib.sha256()
     kind = stat.S_IFMT(found.st_mode)
-    head = [kind, stat.S_IMODE(found.st_mode) if mode else 0]
-    head += [found.st_uid, found.st_gid] if owner else []
-    if kind in (stat.S_IFCHR, stat.S_IFBLK):
-        head.append(found.st_rdev)
-    hash.update(repr(head).encode())
+    what = capability = b""
     if kind == stat.S_IFLNK:
-        hash.update(os.fsencode(os.readlink(base, dir_fd=directory)))
+        what = os.fsencode(os.readlink(base, dir_fd=directory))
     elif kind == stat.S_IFREG:
-        _add_file(hash, directory, base)
-    return hash.hexdigest()
+        what, capability = _content(directory, base)
+    elif kind in (stat.S_IFCHR, stat.S_IFBLK):
+        what = b"%d" % found.st_rdev
+    return digest_of(found.st_mode, (found.st_uid, found.st_gid) if owner else None, what, capability, mode=mode)
 
 
-def _add_file(hash: hashlib._Hash, directory: int, base: str) -> None:
+def digest_of(st_mode: int, owner: tuple[int, int] | None, what: bytes, capability: bytes, *, mode: bool) -> str:
+    """`what`: the sha256 of a regular file's content, a symlink's target, a device's number."""
+    head = (stat.S_IFMT(st_mode), stat.S_IMODE(st_mode) if mode and not stat.S_ISLNK(st_mode) else 0, owner)
+    return hashlib.sha256(repr(head).encode() + capability + b"\0" + what).hexdigest()
+
+
+def indexed(node: Node, skip: Callable[[str, bool], bool], *, owner: bool, mode: bool) -> Iterator[Member]:
+    """As `members`, of what is not unpacked."""
+    waiting = [(node, "")]
+    while waiting:
+        one, path = waiting.pop()
+        if path and skip(path, one.is_directory):
+            continue
+        what = one.content or os.fsencode(one.link) or (b"%d" % one.device if one.device else b"")
+        capability = (one.xattrs or {}).get("security.capability", b"")
+        yield Member(
+            path, digest_of(one.st_mode, (one.st_uid, one.st_gid) if owner else None, what, capability, mode=mode)
+        )
+        waiting += [
+            (one.children[name], f"{path}/{name}" if path else name) for name in sorted(one.children, reverse=True)
+        ]
+
+
+def _content(directory: int, base: str) -> tuple[bytes, bytes]:
+    """(sha256, file capabilities)."""
+    hash = hashlib.sha256()
     opened = os.open(base, os.O_RDONLY | os.O_NONBLOCK | _FOLLOW_NOT, dir_fd=directory)
     try:
-        try:
-            hash.update(b"cap" + os.getxattr(opened, "security.capability"))
-        except OSError:
-            hash.update(b"-")
         while data := os.read(opened, _CHUNK):
             hash.update(data)
+        try:
+            return hash.digest(), os.getxattr(opened, "security.capability")
+        except OSError:
+            return hash.digest(), b""
     finally:
         os.close(opened)
 

@@ -1,7 +1,7 @@
 """The build context: a tar from a client, or what a URL or a git repository gives, as a directory of its own.
 
 A context lives below `<data root>/builds/`, and goes with its build; what a killed daemon left goes at its next start.
-Unpacking follows `containers.extracting`: nothing in an archive can reach outside its directory.
+Its tar is indexed, not unpacked (`indexing`), until somebody needs its files.
 """
 
 from __future__ import annotations
@@ -10,12 +10,15 @@ import asyncio
 import contextlib
 import os
 import shutil
+import stat
+import threading
 from collections.abc import AsyncIterator
 from concurrent.futures import Executor
 from pathlib import Path
 
+from sampan.builds.copying import Copier
 from sampan.builds.ignore import Ignore
-from sampan.containers.extracting import Rules, extract
+from sampan.builds.indexing import Index, Node
 from sampan.errors import InvalidParameter, SampanError
 from sampan.images.pipe import Pipe, finished
 from sampan.linux import openat2, trees
@@ -26,13 +29,32 @@ _DOCKERFILE_LIMIT = 16 << 20
 class Context:
     """A directory with the context's files. `close` removes it. `filtered`: .dockerignore has been applied."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, index: Index | None = None) -> None:
         self.path = path
+        self.index = index
         self.filtered = True
-        self.root = path / "root"
+        self._root = path / "root"
+        self._unpacking = threading.Lock()
+        self._unpacked = index is None
+
+    @property
+    def root(self) -> Path:
+        """Where its files are; they are unpacked when somebody asks for them first. Blocks then."""
+        with self._unpacking:
+            if not self._unpacked:
+                assert self.index is not None
+                lay(self.index, self.index.root, self._root)
+                self._unpacked = True
+        return self._root
 
     def read(self, name: str) -> bytes | None:
         """A file, inside the context whatever it links to; None when it is not there."""
+        if self.index is not None:
+            node = self.index.find(name)
+            if node is not None and stat.S_ISREG(node.st_mode) and node.size <= _DOCKERFILE_LIMIT:
+                return b"".join(self.index.read(node))
+            if self.index.lacks(name):
+                return None
         with openat2.root(self.root) as root:
             try:
                 return openat2.read_in_root(root, name, _DOCKERFILE_LIMIT)
@@ -43,6 +65,10 @@ class Context:
 
     def remove(self, name: str) -> None:
         """Takes a file out of the context."""
+        if self.index is not None:
+            self.index.remove(name)
+            if not self._unpacked:
+                return
         with openat2.root(self.root) as root, contextlib.suppress(OSError):
             parent, last = openat2.open_parent(root, name)
             try:
@@ -52,7 +78,8 @@ class Context:
 
     def filter(self, rules: Ignore) -> None:
         """Removes what .dockerignore leaves out. Blocks."""
-        waiting = [(self.root, "")]
+        root, self.index = self.root, None
+        waiting = [(root, "")]
         while waiting:
             directory, path = waiting.pop()
             for entry in list(os.scandir(directory)):
@@ -66,11 +93,14 @@ class Context:
 
     def set_aside(self, name: str, beside: str) -> None:
         """Moves a directory of the context out of it."""
-        with contextlib.suppress(FileNotFoundError):
-            (self.root / name).rename(self.path / beside)
+        node = self.index.remove(name) if self.index is not None else None
+        if self.index is not None and node is not None and node.is_directory:
+            lay(self.index, node, self.path / beside)
 
     def close(self) -> None:
         """Blocks."""
+        if self.index is not None:
+            self.index.close()
         trees.remove(self.path)
 
 
@@ -102,19 +132,21 @@ class Contexts:
     async def receive(self, archive: AsyncIterator[bytes]) -> Context:
         """A tar in any compression. Raises `BadArchive`, `InvalidParameter`, `SampanError`; nothing stays then."""
         context = self.new()
+        context = Context(context.path, Index(context.path / "data"))
         try:
-            await self._unpack(context, archive)
+            await self._fill(context, archive)
         except BaseException:
             await asyncio.to_thread(context.close)
             raise
         return context
 
-    async def _unpack(self, context: Context, archive: AsyncIterator[bytes]) -> None:
+    async def _fill(self, context: Context, archive: AsyncIterator[bytes]) -> None:
         pipe = Pipe()
+        index = context.index
+        assert index is not None
 
         def work() -> None:
-            with openat2.root(context.root) as root:
-                extract(pipe, root, "/", Rules(root=True))
+            index.fill(pipe)
 
         future = asyncio.get_running_loop().run_in_executor(self._workers, work)
         future.add_done_callback(pipe.closed)
@@ -130,3 +162,10 @@ class Contexts:
             future.exception()
             raise
         await finished(future)
+
+
+def lay(index: Index, node: Node, place: Path) -> None:
+    """A directory of a context that is not unpacked, as files. Blocks."""
+    place.mkdir(exist_ok=True)
+    with openat2.root(place) as root, Copier(root) as copier:
+        copier.lay(node, index, "", "/")

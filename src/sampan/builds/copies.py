@@ -12,8 +12,10 @@ from pathlib import Path
 
 from sampan.builds import checksums, modes, remotes, runconfig, sources
 from sampan.builds.cache import key_of
+from sampan.builds.context import Context
 from sampan.builds.copying import Copier
 from sampan.builds.dockerfile import ast
+from sampan.builds.indexing import Index
 from sampan.builds.model import State
 from sampan.builds.sources import Digested, Skip, Source
 from sampan.builds.work import Step, Work, stepped
@@ -28,8 +30,8 @@ from sampan.linux import openat2
 from sampan.runtime import users
 
 
-async def copy(work: Work, step: Step, state: State, copy: ast.Copy | ast.Add, root: Path | None) -> State:
-    """`root` is where the sources are; None when there is no context."""
+async def copy(work: Work, step: Step, state: State, copy: ast.Copy | ast.Add, root: Path | Context | None) -> State:
+    """`root` is where the sources are: a root of another stage, the context, or None when there is none."""
     copying = _Copying(work, step, state, copy)
     try:
         return await copying.run(root)
@@ -44,9 +46,10 @@ class _Copying:
         self._adds = isinstance(copy, ast.Add)
         self._destination = _destination(state.config.working_dir, copy.destination)
         self._mode = modes.parse(copy.chmod) if copy.chmod else None
+        self._index: Index | None = None
         self.stack = ExitStack()
 
-    async def run(self, root: Path | None) -> State:
+    async def run(self, root: Path | Context | None) -> State:
         work, state, copy = self._work, self._state, self._copy
         skip = _skip(copy.exclude)
         found = await self._find(root)
@@ -108,7 +111,7 @@ class _Copying:
         return runconfig.nop(self._state.config, text)
 
     # -- finding -----------------------------------------------------------------------------------
-    async def _find(self, root: Path | None) -> list[Source]:
+    async def _find(self, root: Path | Context | None) -> list[Source]:
         copy, work = self._copy, self._work
         found: list[Source] = []
         parents = isinstance(copy, ast.Copy) and copy.parents
@@ -121,9 +124,7 @@ class _Copying:
                 raise SampanError(f"{self._command} failed: no context given. Impossible to use {self._command}")
             if isinstance(copy, ast.Add) or not copy.from_:
                 sources.check_escape(pattern, self._command)
-            context = not (isinstance(copy, ast.Copy) and copy.from_)
-            find = functools.partial(sources.find, root, [pattern], self._command, parents=parents, context=context)
-            found += await work.thread(find)
+            found += await work.thread(functools.partial(self._found, root, pattern, parents))
         for file in copy.files:
             found.append(await work.thread(functools.partial(self._inline, file)))
         if len(found) > 1 and not self._destination.endswith("/"):
@@ -132,6 +133,18 @@ class _Copying:
                 "and end with a /"
             )
         return found
+
+    def _found(self, root: Path | Context, pattern: str, parents: bool) -> list[Source]:
+        """Blocks."""
+        if not isinstance(root, Context):
+            return sources.find(root, [pattern], self._command, parents=parents, context=False)
+        if root.index is not None:
+            found = sources.find_indexed(root.index, root.path, pattern, parents=parents)
+            # ADD must look into files: they may be archives.
+            if found is not None and not (self._adds and any(not one.directory for one in found)):
+                self._index = root.index
+                return found
+        return sources.find(root.root, [pattern], self._command, parents=parents, context=True)
 
     def _inline(self, file: ast.InlineFile) -> Source:
         """A heredoc as a file of its own."""
@@ -174,6 +187,10 @@ class _Copying:
         if source.kept:
             head = posixpath.dirname(source.kept) if not source.directory else source.kept
             destination = posixpath.join(destination, head) + ("" if source.directory else "/")
+        if source.node is not None:
+            assert self._index is not None
+            copier.lay(source.node, self._index, posixpath.basename(source.path), destination)
+            return
         with openat2.root(source.root) as root:
             parent, name = checksums.open_source(root, source.path)
             try:

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from sampan.builds.checksums import Skip
+from sampan.builds.indexing import Index, Node
 from sampan.builds.modes import Mode
 from sampan.errors import SampanError
 from sampan.linux import copying, openat2, trees
@@ -37,6 +38,7 @@ class Copier:
     skip: Callable[[str, bool], bool] = field(default_factory=Skip)
     time: int | None = None
     _links: dict[tuple[int, int], tuple[int, str]] = field(default_factory=dict)
+    _laid: dict[Node, tuple[int, str]] = field(default_factory=dict)
     _kept: list[int] = field(default_factory=list)
 
     def __enter__(self) -> Copier:
@@ -112,6 +114,102 @@ class Copier:
             self._entry(parent, name, target, last, found)
         finally:
             os.close(target)
+
+    def lay(self, node: Node, index: Index, shown: str, destination: str) -> None:
+        """As `copy`, of what is not unpacked."""
+        if node.is_directory:
+            made = not self.is_directory(destination)
+            target = self.directory(destination)
+            try:
+                self._lay_tree(node, index, target)
+                if made:
+                    self._settle(target, node)
+            finally:
+                os.close(target)
+            return
+        if destination.endswith("/") or self.is_directory(destination):
+            directory, last = destination, shown
+        else:
+            directory, _, last = destination.rpartition("/")
+        target = self.directory(directory or "/")
+        try:
+            self._lay_entry(node, index, target, last)
+        finally:
+            os.close(target)
+
+    def _lay_tree(self, node: Node, index: Index, target: int) -> None:
+        stack = [(node, target, "", sorted(node.children, reverse=True))]
+        try:
+            while stack:
+                directory, writing, path, names = stack[-1]
+                if not names:
+                    stack.pop()
+                    if stack:
+                        self._settle(writing, directory)
+                        os.close(writing)
+                    continue
+                name = names.pop()
+                inner = f"{path}/{name}" if path else name
+                child = directory.children[name]
+                if self.skip(inner, child.is_directory):
+                    continue
+                if not child.is_directory:
+                    self._lay_entry(child, index, writing, name)
+                    continue
+                self._make_directory(writing, name)
+                opened = os.open(name, _DIRECTORY, dir_fd=writing)
+                stack.append((child, opened, inner, sorted(child.children, reverse=True)))
+        finally:
+            for _, writing, _, _ in stack[1:]:
+                os.close(writing)
+
+    def _lay_entry(self, node: Node, index: Index, target: int, last: str) -> None:
+        kind = stat.S_IFMT(node.st_mode)
+        first = self._laid.get(node)
+        if first is not None:
+            self._make_room(target, last)
+            os.link(first[1], last, src_dir_fd=first[0], dst_dir_fd=target, follow_symlinks=False)
+            return
+        if kind == stat.S_IFREG:
+            self._lay_file(node, index, target, last)
+        else:
+            self._make_room(target, last)
+            if kind == stat.S_IFLNK:
+                os.symlink(node.link, last, dir_fd=target)
+            else:
+                os.mknod(last, node.st_mode, node.device, dir_fd=target)
+            os.chown(last, *self._owner(node), dir_fd=target, follow_symlinks=False)
+            if kind != stat.S_IFLNK:
+                os.chmod(f"/proc/self/fd/{target}/{last}", self._bits(node))
+            os.utime(last, ns=self._times(node), dir_fd=target, follow_symlinks=False)
+        if node.links > 1:
+            self._kept.append(os.dup(target))
+            self._laid[node] = (self._kept[-1], last)
+
+    def _lay_file(self, node: Node, index: Index, target: int, last: str) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FOLLOW_NOT
+        try:
+            writing = os.open(last, flags, 0o600, dir_fd=target)
+        except FileExistsError:
+            self._make_room(target, last)
+            writing = os.open(last, flags, 0o600, dir_fd=target)
+        try:
+            for data in index.read(node):
+                view = memoryview(data)
+                while view:
+                    view = view[os.write(writing, view) :]
+            self._settle(writing, node)
+        finally:
+            os.close(writing)
+
+    def _settle(self, writing: int, node: Node) -> None:
+        os.fchown(writing, *self._owner(node))
+        os.fchmod(writing, self._bits(node))
+        for attribute, value in (node.xattrs or {}).items():
+            if _allowed(attribute):
+                with contextlib.suppress(OSError):
+                    os.setxattr(writing, attribute, value)
+        os.utime(writing, ns=self._times(node))
 
     def _tree(self, source: int, target: int) -> None:
         """The contents of one open directory merged into another."""
@@ -208,18 +306,23 @@ class Copier:
         os.fchown(writing, *self._owner(found))
         os.fchmod(writing, self._bits(found))
         for attribute in os.listxattr(reading):
-            if attribute.startswith(("security.capability", "user.")) and not attribute.startswith("user.overlay."):
+            if _allowed(attribute):
                 with contextlib.suppress(OSError):
                     os.setxattr(writing, attribute, os.getxattr(reading, attribute))
         os.utime(writing, ns=self._times(found))
 
-    def _bits(self, found: os.stat_result) -> int:
+    def _bits(self, found: os.stat_result | Node) -> int:
         bits = stat.S_IMODE(found.st_mode)
         return bits if self.mode is None else self.mode(bits, stat.S_ISDIR(found.st_mode))
 
-    def _owner(self, found: os.stat_result) -> tuple[int, int]:
+    def _owner(self, found: os.stat_result | Node) -> tuple[int, int]:
         return self.owner if self.owner is not None else (found.st_uid, found.st_gid)
 
-    def _times(self, found: os.stat_result) -> tuple[int, int]:
+    def _times(self, found: os.stat_result | Node) -> tuple[int, int]:
         time = found.st_mtime_ns if self.time is None else self.time * 1_000_000_000
         return time, time
+
+
+def _allowed(attribute: str) -> bool:
+    """Extended attributes that go into images."""
+    return attribute.startswith(("security.capability", "user.")) and not attribute.startswith("user.overlay.")

@@ -192,8 +192,7 @@ class Execution:
             case ast.Copy() if instruction.from_:
                 return await copies.copy(work, step, state, instruction, await self._root(sources[0], step))
             case ast.Copy() | ast.Add():
-                root = work.context.root if work.context is not None else None
-                return await copies.copy(work, step, state, instruction, root)
+                return await copies.copy(work, step, state, instruction, work.context)
             case ast.Workdir():
                 return await self._workdir(step, state, instruction)
         return await self._configure(step, state, instruction)
@@ -218,7 +217,7 @@ class Execution:
                 place = await self._wait(source.stage) if source.stage is not None else source.image
                 root = await self._root(place, step)
             elif mount.type == "bind" and self.work.context is not None:
-                root = self.work.context.root
+                root = await self.work.thread(functools.partial(getattr, self.work.context, "root"))
             found.append(await mounting.resolve(self.work, mount, state.config.working_dir, root))
         return found
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sampan.builds import checksums
+from sampan.builds.indexing import Index, Node
 from sampan.errors import InvalidParameter, SampanError
 from sampan.linux import openat2
 
@@ -22,12 +23,14 @@ Skip = Callable[[str, bool], bool]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One source file or directory. `path` is below the root; `kept` is the part that --parents keeps."""
+    """One source file or directory. `path` is below the root; `kept` is the part that --parents keeps. `node`: it is
+    not unpacked."""
 
     root: Path
     path: str
     kept: str = ""
     directory: bool = False
+    node: Node | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +72,8 @@ def check_escape(pattern: str, command: str) -> None:
 
 
 def _matches(opened: int, root: Path, pattern: str, parents: bool) -> Iterator[Source]:
-    pivot = pattern.partition("/./")[0] if parents and "/./" in pattern else ""
-    clean = _clean(pattern)
-    base = _clean(pivot) if pivot else ""
-    for path in _expanded(opened, clean):
+    clean, base = _clean(pattern), _pivot(pattern, parents)
+    for path in _expanded(clean, lambda path: _listed(opened, path)):
         try:
             descriptor = openat2.open_in_root(opened, path, os.O_PATH)
         except OSError as error:
@@ -83,11 +84,19 @@ def _matches(opened: int, root: Path, pattern: str, parents: bool) -> Iterator[S
             directory = stat.S_ISDIR(os.fstat(descriptor).st_mode)
         finally:
             os.close(descriptor)
-        relative = path.removeprefix(base + "/") if base and base != "." else path
-        yield Source(root, path, relative if parents else "", directory)
+        yield Source(root, path, _kept(path, base) if parents else "", directory)
 
 
-def _expanded(opened: int, pattern: str) -> Iterator[str]:
+def _pivot(pattern: str, parents: bool) -> str:
+    """What stands before `/./` in a --parents source: it is not kept."""
+    return _clean(pattern.partition("/./")[0]) if parents and "/./" in pattern else ""
+
+
+def _kept(path: str, base: str) -> str:
+    return path.removeprefix(base + "/") if base and base != "." else path
+
+
+def _expanded(pattern: str, listed: Callable[[str], list[tuple[str, bool]]]) -> Iterator[str]:
     """The paths a pattern with `*`, `?`, `[…]` (one level) and `**` (any) means, sorted."""
     if not _WILD.search(pattern):
         yield pattern
@@ -107,7 +116,7 @@ def _expanded(opened: int, pattern: str) -> Iterator[str]:
         if part == "**":
             waiting.append((base, position + 1))
         expression = _translated(part)
-        for name, is_directory in _listed(opened, base):
+        for name, is_directory in listed(base):
             inner = f"{base}/{name}" if base else name
             if part == "**":
                 if is_directory:
@@ -163,16 +172,47 @@ def digested(found: Sequence[Source], skip: Skip, *, owner: bool, mode: bool) ->
     total = hashlib.sha256()
     files: dict[str, str] = {}
     for source in found:
-        with openat2.root(source.root) as root:
-            parent, name = checksums.open_source(root, source.path)
-            try:
-                shown = "" if source.directory else posixpath.basename(source.path)
-                for member in checksums.members(parent, name, skip, owner=owner, mode=mode):
-                    place = posixpath.join(source.path, member.path) if member.path else source.path
-                    files[place] = member.digest
-                    line = f"{source.kept}\0{shown}\0{member.path}\0{member.digest}\n"
-                    total.update(line.encode("utf-8", "surrogateescape"))
-            finally:
-                os.close(parent)
+        shown = "" if source.directory else posixpath.basename(source.path)
+        for member in _members(source, skip, owner, mode):
+            place = posixpath.join(source.path, member.path) if member.path else source.path
+            files[place] = member.digest
+            line = f"{source.kept}\0{shown}\0{member.path}\0{member.digest}\n"
+            total.update(line.encode("utf-8", "surrogateescape"))
     kind = "multi" if len(found) != 1 else "dir" if found[0].directory else "file"
     return Digested(kind, total.hexdigest(), files)
+
+
+def _members(source: Source, skip: Skip, owner: bool, mode: bool) -> Iterator[checksums.Member]:
+    if source.node is not None:
+        yield from checksums.indexed(source.node, skip, owner=owner, mode=mode)
+        return
+    with openat2.root(source.root) as root:
+        parent, name = checksums.open_source(root, source.path)
+        try:
+            yield from checksums.members(parent, name, skip, owner=owner, mode=mode)
+        finally:
+            os.close(parent)
+
+
+def find_indexed(index: Index, root: Path, pattern: str, *, parents: bool) -> list[Source] | None:
+    """As `find`, in a context that is not unpacked; None when that cannot tell: nothing found, or a symlink."""
+    clean, base = _clean(pattern), _pivot(pattern, parents)
+    found: list[Source] = []
+    for path in _expanded_in(index, clean):
+        node = index.find(path)
+        if node is None:
+            return None
+        kept = _kept(path, base) if parents else ""
+        found.append(Source(root, path, kept, node.is_directory, node))
+    return found or None
+
+
+def _expanded_in(index: Index, pattern: str) -> list[str]:
+    if not _WILD.search(pattern):
+        return [pattern]
+
+    def listed(path: str) -> list[tuple[str, bool]]:
+        node = index.find(path)
+        return [(name, child.is_directory) for name, child in node.children.items()] if node is not None else []
+
+    return list(_expanded(pattern, listed))
