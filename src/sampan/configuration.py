@@ -300,11 +300,18 @@ def combine(flags: Given, file: Given, path: Path) -> Settings:
         elif option.attribute in ("data_root", "exec_root", "pidfile"):
             value = Path(value).absolute()
         values[option.attribute] = value
+    values["insecure_registries"] = tuple(map(_without_scheme, values.get("insecure_registries", ())))
     if "exec_root" in values and "pidfile" not in values:
         values["pidfile"] = values["exec_root"] / "sampand.pid"
     settings = Settings(**values)
     check(settings)
     return settings
+
+
+def _without_scheme(registry: str) -> str:
+    """As dockerd takes it: clients parse what `info` says about insecure registries, and stumble over an URL."""
+    scheme, separator, rest = registry.partition("://")
+    return rest if separator and scheme.lower() in ("http", "https") else registry
 
 
 def _go(value: Any) -> str:
@@ -349,8 +356,24 @@ def check(settings: Settings) -> None:
     for mirror in settings.registry_mirrors:
         if not mirror.startswith(("http://", "https://")):
             raise ConfigurationError(f'invalid mirror: unsupported scheme in "{mirror}": use http:// or https://')
+    for registry in settings.insecure_registries:
+        _check_insecure(registry)
     _check_registry(settings)
     _check_hosts(settings)
+
+
+def _check_insecure(registry: str) -> None:
+    """HOST, HOST:PORT or a network as CIDR."""
+    host, _, port = registry.partition(":") if registry.count(":") == 1 else (registry, "", "")
+    if "/" in registry:
+        try:
+            ip_network(registry, strict=False)
+            return
+        except ValueError:
+            pass
+    elif host and (not port or (port.isdigit() and int(port) <= 65535)) and not registry.startswith("-"):
+        return
+    raise ConfigurationError(f'insecure registry {registry} is not valid: invalid host "{registry}"')
 
 
 def _check_registry(settings: Settings) -> None:
@@ -373,6 +396,9 @@ def _check_hosts(settings: Settings) -> None:
             raise ConfigurationError(f"invalid bind address ({host}): use unix://PATH, tcp://HOST:PORT or fd://")
         if scheme == "unix" and not rest:
             raise ConfigurationError(f"invalid bind address ({host}): the socket's path is missing")
+        port = rest.rpartition(":")[2]
+        if scheme == "tcp" and port.isdigit() and int(port) > 65535:
+            raise ConfigurationError(f"invalid bind address ({host}): invalid port {port}")
         if scheme == "tcp" and not settings.encrypted and not settings.allow_insecure_tcp:
             raise ConfigurationError(
                 f"refusing to listen on {host} without TLS: whoever reaches that port is root on this machine. "

@@ -102,3 +102,12 @@ def test_a_default_runtime_that_is_not_there_is_refused() -> None:
     assert settings("--default-runtime", "r", "--add-runtime", "r=/bin/r").default_runtime == "r"
     with pytest.raises(ConfigurationError, match="specified default runtime 'nosuch' does not exist"):
         settings("--default-runtime", "nosuch")
+
+
+def test_insecure_registries_are_hosts_or_networks() -> None:
+    given = ("http://a.example:5000", "10.0.0.0/8", "b.example", "[::1]:5000", "::1/128")
+    flags = [word for one in given for word in ("--insecure-registry", one)]
+    assert settings(*flags).insecure_registries == ("a.example:5000", *given[1:])
+    for wrong in ("http://a.example/", "a.example:x", "a/b"):
+        with pytest.raises(ConfigurationError, match="is not valid: invalid host"):
+            settings("--insecure-registry", wrong)

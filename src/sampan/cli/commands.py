@@ -127,7 +127,10 @@ TOP: dict[str, tuple[str, str]] = {
     "wait": ("container.wait", "Block until one or more containers stop, then print their exit codes"),
 }
 
-COMMON = ("run", "exec", "ps", "build", "pull", "images", "version", "info")
+COMMON = (
+    *("run", "exec", "ps", "build", "pull", "push", "images", "login", "logout", "search"),
+    *("version", "info"),
+)
 """The commands that top-level help lists first, in docker's order."""
 
 _SAME_IN_CONTAINER = (
