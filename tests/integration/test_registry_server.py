@@ -3,6 +3,7 @@ management), on every storage; what is refused; collection beside pushes; severa
 
 from __future__ import annotations
 
+import hashlib
 import json
 import socket
 from collections.abc import Iterator
@@ -52,6 +53,10 @@ def second(place: tuple[list[str], dict[str, str]], tmp_path_factory: pytest.Tem
     made = OwnRegistry(tmp_path_factory.mktemp("second"), *flags, environment=environment)
     yield made
     made.stop()
+
+
+def sha512(data: bytes) -> str:
+    return "sha512:" + hashlib.sha512(data).hexdigest()
 
 
 def begin(registry: OwnRegistry, name: str) -> str:
@@ -229,6 +234,33 @@ def test_a_blob_is_mounted_from_another_repository(registry: OwnRegistry) -> Non
     answer = registry.ask("POST", f"/v2/mount/to/blobs/uploads/?mount={where}&from=mount/from", b"")
     assert answer.status == 201
     assert registry.ask("GET", answer.headers["Location"]).body == b"mounted"
+
+
+def test_a_mount_needs_no_source(registry: OwnRegistry) -> None:
+    where = registry.push_blob("mount/from", b"found by its digest")
+    answer = registry.ask("POST", f"/v2/mount/anywhere/blobs/uploads/?mount={where}", b"")
+    assert answer.status == 201
+    assert registry.ask("GET", answer.headers["Location"]).body == b"found by its digest"
+
+
+def test_sha512_is_a_digest_too(registry: OwnRegistry) -> None:
+    config, layer = b'{"sha": 512}', b"layer by sha512"
+    for data in (config, layer):
+        answer = registry.ask("POST", f"/v2/push/sha512/blobs/uploads/?digest={sha512(data)}", data)
+        assert answer.status == 201
+        assert registry.ask("GET", answer.headers["Location"]).body == data
+    wrong = registry.ask("POST", f"/v2/push/sha512/blobs/uploads/?digest={sha512(b'x')}", b"y")
+    assert (wrong.status, wrong.code) == (400, "DIGEST_INVALID")
+    described = image(config, layer)
+    described["config"]["digest"], described["layers"][0]["digest"] = sha512(config), sha512(layer)
+    document = json.dumps(described).encode()
+    path = f"/v2/push/sha512/manifests/{sha512(document)}"
+    answer = registry.ask("PUT", f"{path}?tag=a&tag=b", document, Content_Type=OCI_MANIFEST)
+    assert (answer.status, answer.headers["OCI-Tag"]) == (201, "a, b")
+    got = registry.ask("GET", "/v2/push/sha512/manifests/b")
+    assert (got.body, got.headers["Docker-Content-Digest"]) == (document, sha512(document))
+    assert registry.ask("DELETE", path).status == 202
+    assert registry.ask("GET", "/v2/push/sha512/tags/list").json["tags"] == []
 
 
 def test_a_mount_that_is_not_possible_begins_an_upload(registry: OwnRegistry) -> None:

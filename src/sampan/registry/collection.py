@@ -21,6 +21,7 @@ import time
 from collections import defaultdict
 from dataclasses import dataclass, field
 
+from sampan.registry.digests import of_hex
 from sampan.registry.metrics import Metrics
 from sampan.registry.repositories import Repositories
 from sampan.registry.storage import UploadUnknown
@@ -119,18 +120,18 @@ class Collector:
     async def _repository(self, name: str, found: _Found, now: float, done: Collected) -> set[str]:
         """Clears one repository; returns the hex digests it needs."""
         repository = self._repositories.repository(name)
-        records = {hex: await repository.record(f"sha256:{hex}") for hex in found.manifests}
+        records = {hex: await repository.record(of_hex(hex)) for hex in found.manifests}
         unwanted = await self._unwanted(name, found, {hex for hex, record in records.items() if record}, now)
         for hex in unwanted:
             record = records[hex]
             named = record is not None and any(
-                other is not None and f"sha256:{hex}" in other.manifests
+                other is not None and of_hex(hex) in other.manifests
                 for kept, other in records.items()
                 if kept not in unwanted
             )
             if named or (record is not None and record.subject.partition(":")[2] in set(records) - unwanted):
                 continue
-            await repository.delete_manifest(f"sha256:{hex}")
+            await repository.delete_manifest(of_hex(hex))
             records[hex] = None
             done.manifests += 1
         needed = {hex for hex, record in records.items() if record is not None}
@@ -179,7 +180,7 @@ class Collector:
 
     async def _remove(self, due: dict[str, int], done: Collected) -> None:
         """Out of sight first, then a last look at who links them, then for good."""
-        aside = {hex: await self._storage.set_aside(f"sha256:{hex}") for hex in due}
+        aside = {hex: await self._storage.set_aside(of_hex(hex)) for hex in due}
         wanted = {
             hex for found in (await self._survey()).values() for hex in (*found.links, *found.manifests) if hex in aside
         }
@@ -187,7 +188,7 @@ class Collector:
             if token is None:
                 continue
             if hex in wanted:
-                await self._storage.restore(token, f"sha256:{hex}")
+                await self._storage.restore(token, of_hex(hex))
             else:
                 await self._storage.purge(token)
                 done.blobs += 1

@@ -5,6 +5,7 @@ Layout::
     blobs/ ingest/ unsynced/           the content store (images.content)
     registry/records/<key>             written beside, fsynced, renamed
     registry/uploads/<id>              the bytes that arrived so far
+    registry/sha512/<hex>              blobs that were pushed by their sha512
     registry/aside/<hex>               blobs that collection is about to remove
 
 Several processes on one host may serve one directory: what they share is changed by rename, and an upload is written
@@ -16,7 +17,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
-import hashlib
 import os
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -25,6 +25,7 @@ from pathlib import Path
 from sampan.images.content import CHUNK, ContentStore
 from sampan.registry.chunks import write_behind
 from sampan.registry.counting import Counted, CountedUploads
+from sampan.registry.digests import algorithm_of, hex_of, of_file, of_hex
 from sampan.registry.storage import DigestWrong, Entry, OffsetWrong, UploadBusy, UploadUnknown
 
 _TEMPORARY = ".new."
@@ -33,15 +34,14 @@ _TEMPORARY = ".new."
 class Directory:
     """See the module; implements `Storage`."""
 
-    shares = False
-
     def __init__(self, root: Path, content: ContentStore | None = None) -> None:
         self.content = content or ContentStore(root)
         self._records = root / "registry" / "records"
         self._uploads = root / "registry" / "uploads"
         self._aside = root / "registry" / "aside"
+        self._others = root / "registry" / "sha512"
         self._counting = CountedUploads()
-        for directory in (self._records, self._uploads, self._aside):
+        for directory in (self._records, self._uploads, self._aside, self._others):
             directory.mkdir(parents=True, exist_ok=True)
 
     # -- records -----------------------------------------------------------------------------------
@@ -57,17 +57,8 @@ class Directory:
 
     def _put(self, key: str, data: bytes) -> None:
         path = self._records / key
-        temporary = path.with_name(f"{_TEMPORARY}{os.urandom(8).hex()}")
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("xb", buffering=0) as file:
-                file.write(data)
-                os.fsync(file.fileno())
-            temporary.replace(path)
-            _sync_directory(path.parent)  # its commit carries the blobs that were renamed before
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        _write_whole(path, data)
 
     async def modified(self, key: str) -> float | None:
         try:
@@ -87,17 +78,21 @@ class Directory:
             yield entry
 
     # -- blobs -------------------------------------------------------------------------------------
+    def _blob(self, digest: str) -> Path:
+        """The content store knows sha256 only."""
+        return self.content.path(digest) if digest.startswith("sha256:") else self._others / hex_of(digest)
+
     async def blob_size(self, digest: str) -> int | None:
         try:
-            return os.stat(self.content.path(digest)).st_size  # noqa: PTH116
+            return os.stat(self._blob(digest)).st_size  # noqa: PTH116
         except FileNotFoundError:
             return None
 
     def blob_path(self, digest: str) -> Path | None:
-        return self.content.path(digest)
+        return self._blob(digest)
 
     async def read_blob(self, digest: str, start: int, stop: int) -> AsyncIterator[bytes]:
-        descriptor = self.content.open(digest)
+        descriptor = os.open(self._blob(digest), os.O_RDONLY | os.O_CLOEXEC)
         try:
             while start < stop and (
                 data := await asyncio.to_thread(os.pread, descriptor, min(CHUNK, stop - start), start)
@@ -108,24 +103,30 @@ class Directory:
             os.close(descriptor)
 
     async def put_blob(self, digest: str, data: bytes) -> None:
-        await asyncio.to_thread(self.content.put, data, digest, True)
+        if digest.startswith("sha256:"):
+            await asyncio.to_thread(self.content.put, data, digest, True)
+        else:
+            await asyncio.to_thread(_write_whole, self._blob(digest), data)
 
     async def blobs(self) -> AsyncIterator[Entry]:
         for entry in await asyncio.to_thread(lambda: list(self._blobs())):
             yield entry
 
     def _blobs(self) -> Iterator[Entry]:
-        for digest in self.content.digests():
+        for digest in (
+            *self.content.digests(),
+            *(of_hex(path.name) for path in self._others.iterdir() if not path.name.startswith(_TEMPORARY)),
+        ):
             try:
-                found = self.content.path(digest).stat()
+                found = self._blob(digest).stat()
             except FileNotFoundError:
                 continue
             yield Entry(digest, found.st_size, found.st_mtime)
 
     async def set_aside(self, digest: str) -> str | None:
-        aside = self._aside / digest.partition(":")[2]
+        aside = self._aside / hex_of(digest)
         try:
-            self.content.path(digest).rename(aside)
+            self._blob(digest).rename(aside)
         except FileNotFoundError:
             return None
         os.utime(aside)
@@ -133,14 +134,14 @@ class Directory:
 
     async def restore(self, aside: str, digest: str) -> None:
         with contextlib.suppress(FileNotFoundError):
-            Path(aside).rename(self.content.path(digest))
+            Path(aside).rename(self._blob(digest))
 
     async def purge(self, aside: str) -> None:
         await asyncio.to_thread(Path(aside).unlink, missing_ok=True)
 
     async def asides(self, before: float) -> list[tuple[str, str]]:
         with os.scandir(self._aside) as entries:
-            return [(entry.path, f"sha256:{entry.name}") for entry in entries if entry.stat().st_mtime < before]
+            return [(entry.path, of_hex(entry.name)) for entry in entries if entry.stat().st_mtime < before]
 
     # -- uploads -----------------------------------------------------------------------------------
     async def begin(self, upload: str) -> None:
@@ -190,12 +191,15 @@ class Directory:
     def _publish(self, descriptor: int, upload: str, digest: str) -> int:
         size = os.fstat(descriptor).st_size
         counted = self._counting.take(upload, size)
-        found = counted.digest if counted is not None else _digest(descriptor)
+        if counted is not None and digest.startswith("sha256:"):
+            found = counted.digest
+        else:
+            found = _digest(descriptor, algorithm_of(digest))
         if found != digest:
             (self._uploads / upload).unlink(missing_ok=True)
             raise DigestWrong(found)
         os.fdatasync(descriptor)
-        self.content.adopt(self._uploads / upload, digest, synced=True)
+        (self._uploads / upload).replace(self._blob(digest))
         return size
 
     async def abandon(self, upload: str) -> None:
@@ -242,6 +246,20 @@ def _walk(directory: Path, prefix: str) -> Iterator[Entry]:
                 Path(entry.path).unlink(missing_ok=True)
 
 
+def _write_whole(path: Path, data: bytes) -> None:
+    """Beside it first, then in its place, and on the disk."""
+    temporary = path.with_name(f"{_TEMPORARY}{os.urandom(8).hex()}")
+    try:
+        with temporary.open("xb", buffering=0) as file:
+            file.write(data)
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_directory(path.parent)  # its commit carries the blobs that were renamed before
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
 def _sync_directory(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -250,10 +268,10 @@ def _sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
-def _digest(descriptor: int) -> str:
+def _digest(descriptor: int, algorithm: str) -> str:
     with open(descriptor, "rb", closefd=False) as file:
         file.seek(0)
-        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+        return of_file(file, algorithm)
 
 
 def _write(descriptor: int, data: bytes, at: int, counted: Counted | None) -> int:

@@ -13,9 +13,8 @@ import msgspec
 
 from sampan.errors import SampanError
 from sampan.images import manifests
-from sampan.images.digests import digest as digest_of
+from sampan.registry.digests import is_digest
 from sampan.registry.failures import MANIFEST_INVALID, Refusal
-from sampan.registry.names import is_digest
 
 LIMIT = manifests.LIMIT
 TYPES = manifests.ACCEPT
@@ -27,7 +26,6 @@ __all__ = [
     "TYPES",
     "ManifestRecord",
     "Referrer",
-    "digest_of",
     "inspect",
     "referrer",
     "referrers_index",
@@ -100,7 +98,9 @@ def inspect(data: bytes, content_type: str) -> ManifestRecord:
         record.subject = about.subject.digest
     for digest in (*record.blobs, *record.manifests, *([record.subject] if record.subject else [])):
         if not is_digest(digest):
-            raise Refusal(MANIFEST_INVALID, "unsupported digest: only sha256 is stored here", {"digest": digest[:200]})
+            raise Refusal(
+                MANIFEST_INVALID, "unsupported digest: sha256 and sha512 are stored here", {"digest": digest[:200]}
+            )
     return record
 
 

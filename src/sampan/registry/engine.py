@@ -19,8 +19,6 @@ from sampan.registry.storage import Entry
 class EngineStorage(Directory):
     """`linked` is among the keepers of `holdings`."""
 
-    shares = True
-
     def __init__(self, holdings: Holdings, linked: Linked) -> None:
         super().__init__(holdings.content.root, holdings.content)
         self._holdings, self._linked = holdings, linked
@@ -32,7 +30,7 @@ class EngineStorage(Directory):
         """The registry's; images' own are not ours to collect."""
         for digest in self._linked():
             try:
-                found = self.content.path(digest).stat()
+                found = self._blob(digest).stat()
             except FileNotFoundError:
                 continue
             yield Entry(digest, found.st_size, 0.0)
@@ -40,5 +38,7 @@ class EngineStorage(Directory):
     async def set_aside(self, digest: str) -> str | None:
         """Lets go of a blob; it goes at once, unless an image or an operation of the engine needs it."""
         self._linked.discard(digest)
+        if not digest.startswith("sha256:"):  # the engine has none of these
+            return await super().set_aside(digest)
         await asyncio.to_thread(self._holdings.collect, [digest], [])
         return None

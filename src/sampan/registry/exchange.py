@@ -21,12 +21,15 @@ class Exchange:
 
     def __init__(self, request: web.BaseRequest, query: str) -> None:
         self.request = request
-        self.query = {key: values[0] for key, values in parse_qs(query, keep_blank_values=True).items()}
+        self.query = parse_qs(query, keep_blank_values=True)
         self.user = ""
         self._continued = False
 
     def text(self, key: str) -> str:
-        return self.query.get(key, "")
+        return self.query.get(key, [""])[0]
+
+    def texts(self, key: str) -> list[str]:
+        return self.query.get(key, [])
 
     @property
     def head(self) -> bool:
@@ -34,9 +37,9 @@ class Exchange:
 
     def page(self) -> int:
         """`n`. 0 is allowed: the spec wants an empty list then."""
-        text = self.query.get("n")
-        if text is None:
+        if "n" not in self.query:
             return PAGE_LIMIT
+        text = self.text("n")
         if not text.isascii() or not text.isdigit():
             raise Refusal(PAGINATION_NUMBER_INVALID, "invalid number of results requested", {"n": text[:50]})
         return min(int(text), PAGE_LIMIT)

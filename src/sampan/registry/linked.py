@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sampan.registry.digests import of_hex
+
 
 class Linked:
     """Digests that repositories of the registry in a data root have or had; a keeper of `Holdings`."""
@@ -13,9 +15,9 @@ class Linked:
         self._digests: set[str] = set()
         records = data_root / "registry" / "records" / "repositories"
         for path in records.glob("**/_layers/*") if records.is_dir() else ():
-            self._digests.add(f"sha256:{path.name}")
+            self._digests.add(of_hex(path.name))
         for path in records.glob("**/_manifests/*") if records.is_dir() else ():
-            self._digests.add(f"sha256:{path.name}")
+            self._digests.add(of_hex(path.name))
 
     def __call__(self) -> set[str]:
         return self._digests.copy()  # at once: called from other threads

@@ -22,7 +22,8 @@ from sampan.images.references import DEFAULT_DOMAIN, Reference
 from sampan.images.remote import RegistryAuth, Remote
 from sampan.images.remote import Repository as Upstream
 from sampan.images.remote.hosts import HUB, Hosts
-from sampan.registry import documents
+from sampan.registry import digests, documents
+from sampan.registry.digests import algorithm_of
 from sampan.registry.exchange import Exchange
 from sampan.registry.failures import (
     BLOB_UNKNOWN,
@@ -115,7 +116,21 @@ class Mirror:
                 return
             self._metrics.add("mirror_total", kind="manifest", result="miss")
             record = documents.inspect(found.data, found.media_type)
-            await repository.put_manifest(found.data, record, [] if ":" in reference else [reference], check=False)
+            await repository.put_manifest(
+                found.data,
+                record,
+                [] if ":" in reference else [reference],
+                self._checked(reference, found.data),
+                check=False,
+            )
+
+    @staticmethod
+    def _checked(reference: str, data: bytes) -> str:
+        """The digest to keep a manifest under."""
+        digest = digests.of(data, algorithm_of(reference) if ":" in reference else "sha256")
+        if ":" in reference and digest != reference:
+            raise Refusal(UPSTREAM, f"the upstream sent {digest} instead of {reference}")
+        return digest
 
     @staticmethod
     async def _newest(upstream: Upstream, tag: str) -> str:

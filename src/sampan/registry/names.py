@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from sampan.registry.digests import is_digest
 from sampan.registry.failures import DIGEST_INVALID, MANIFEST_INVALID, NAME_INVALID, Refusal
 
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
@@ -22,17 +23,11 @@ def check_name(text: str) -> str:
     return text
 
 
-def is_digest(text: str) -> bool:
-    """A sha256 digest: the one algorithm that is stored here."""
-    algorithm, _, value = text.partition(":")
-    return algorithm == "sha256" and len(value) == 64 and not value.strip("0123456789abcdef")
-
-
 def check_digest(text: str) -> str:
     if not is_digest(text):
         raise Refusal(
             DIGEST_INVALID,
-            "provided digest is not valid: sha256 and 64 hex digits are supported",
+            "provided digest is not valid: sha256 and sha512 are supported",
             {"digest": text[:200]},
         )
     return text

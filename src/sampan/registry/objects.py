@@ -3,7 +3,7 @@
 Keys below the prefix::
 
     records/<key>                          one small object each
-    blobs/sha256/<hex>
+    blobs/<algorithm>/<hex>
     uploads/<id>/begun                     an upload exists
     uploads/<id>/<offset>-<random>         what one request brought
     aside/<hex>-<random>                   blobs that collection is about to remove
@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from sampan.errors import InvalidParameter
 from sampan.registry.chunks import gathered
 from sampan.registry.counting import Counted, CountedUploads
+from sampan.registry.digests import algorithm_of, hex_of, of_hex
 from sampan.registry.storage import DigestWrong, Entry, OffsetWrong, UploadBusy, UploadUnknown
 
 if TYPE_CHECKING:
@@ -60,8 +61,6 @@ def open_store(url: str, endpoint: str = "", region: str = "") -> S3Store:
 
 class Objects:
     """See the module; implements `Storage`."""
-
-    shares = False
 
     def __init__(self, store: S3Store) -> None:
         import obstore
@@ -136,14 +135,14 @@ class Objects:
         await self._obstore.put_async(self._store, _blob(digest), data)
 
     async def blobs(self) -> AsyncIterator[Entry]:
-        async for entry in self._list("blobs/sha256/"):
-            yield entry._replace(key=f"sha256:{entry.key.rpartition('/')[2]}")
+        async for entry in self._list("blobs/"):
+            yield entry._replace(key=of_hex(entry.key.rpartition("/")[2]))
 
     async def set_aside(self, digest: str) -> str | None:
         head = await self._head(_blob(digest))
         if head is None or head.size >= _COPY_LIMIT:
             return None
-        aside = f"aside/{digest.partition(':')[2]}-{secrets.token_hex(8)}"
+        aside = f"aside/{hex_of(digest)}-{secrets.token_hex(8)}"
         await self._obstore.copy_async(self._store, _blob(digest), aside)
         await self._drop(_blob(digest))
         return aside
@@ -157,7 +156,7 @@ class Objects:
 
     async def asides(self, before: float) -> list[tuple[str, str]]:
         found = [entry async for entry in self._list("aside/") if entry.modified < before]
-        return [(entry.key, "sha256:" + entry.key.rpartition("/")[2].partition("-")[0]) for entry in found]
+        return [(entry.key, of_hex(entry.key.rpartition("/")[2].partition("-")[0])) for entry in found]
 
     # -- uploads -----------------------------------------------------------------------------------
     async def begin(self, upload: str) -> None:
@@ -207,7 +206,10 @@ class Objects:
         parts = await self._parts(upload)
         size = sum(part.size for part in parts)
         counted = self._counting.take(upload, size)
-        found = counted.digest if counted is not None else await self._digest(parts)
+        if counted is not None and digest.startswith("sha256:"):
+            found = counted.digest
+        else:
+            found = await self._digest(parts, algorithm_of(digest))
         if found != digest:
             await self.abandon(upload)
             raise DigestWrong(found)
@@ -218,12 +220,12 @@ class Objects:
         await self.abandon(upload)
         return size
 
-    async def _digest(self, parts: list[Entry]) -> str:
-        hash = hashlib.sha256()
+    async def _digest(self, parts: list[Entry], algorithm: str) -> str:
+        hash = hashlib.new(algorithm)
         for part in parts:
             async for chunk in self._read(part.key, 0, part.size):
                 await asyncio.to_thread(hash.update, chunk)
-        return f"sha256:{hash.hexdigest()}"
+        return f"{algorithm}:{hash.hexdigest()}"
 
     async def _join(self, parts: list[Entry], digest: str) -> None:
         writer = self._obstore.open_writer_async(self._store, _blob(digest), buffer_size=_PART)
@@ -255,4 +257,4 @@ class Objects:
 
 
 def _blob(digest: str) -> str:
-    return f"blobs/sha256/{digest.partition(':')[2]}"
+    return f"blobs/{digest.replace(':', '/')}"

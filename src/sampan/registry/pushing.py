@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import re
 import uuid
-from urllib.parse import unquote
 
 from aiohttp import web
 
-from sampan.registry import documents
+from sampan.registry import digests, documents
 from sampan.registry.exchange import Exchange, reply
 from sampan.registry.failures import (
     BLOB_UPLOAD_INVALID,
@@ -31,6 +30,8 @@ from sampan.registry.storage import DigestWrong, OffsetWrong, UploadBusy, Upload
 _CONTENT_RANGE = re.compile(r"(?:bytes[ =])?(\d+)-(\d+)(?:/(?:\d+|\*))?")
 _UPLOAD = re.compile(r"[0-9a-f]{32}")
 _BUSY = Code("BLOB_UPLOAD_INVALID", 409)
+_TOO_MANY_TAGS = Code("MANIFEST_INVALID", 414)
+_TAGS = 100
 
 
 async def start(exchange: Exchange, repository: Repository) -> web.StreamResponse:
@@ -161,14 +162,16 @@ async def manifest(exchange: Exchange, repository: Repository, reference: str) -
     if not data:
         raise Refusal(BLOB_UPLOAD_INVALID, "the manifest is empty")
     record = documents.inspect(data, exchange.request.headers.get("Content-Type", ""))
-    by_digest = ":" in reference
-    if by_digest and documents.digest_of(data) != reference:
-        raise Refusal(DIGEST_INVALID, "provided digest did not match uploaded content", {"digest": reference})
-    tags = [] if by_digest else [reference]
-    if extra := exchange.text("tag"):
-        tags.append(check_tag(unquote(extra)))
-    digest = await repository.put_manifest(data, record, tags)
+    digest = reference if ":" in reference else ""
+    if digest and digests.of(data, digests.algorithm_of(digest)) != digest:
+        raise Refusal(DIGEST_INVALID, "provided digest did not match uploaded content", {"digest": digest})
+    extra = [check_tag(tag) for tag in exchange.texts("tag")]
+    if len(extra) > _TAGS:
+        raise Refusal(_TOO_MANY_TAGS, f"at most {_TAGS} tags can be pushed at once")
+    digest = await repository.put_manifest(data, record, extra if digest else [reference, *extra], digest)
     headers = {"Location": f"/v2/{repository.name}/manifests/{digest}", "Docker-Content-Digest": digest}
+    if extra:
+        headers["OCI-Tag"] = ", ".join(extra)
     if record.subject:
         headers["OCI-Subject"] = record.subject
     return reply(201, headers=headers)

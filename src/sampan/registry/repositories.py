@@ -23,8 +23,8 @@ from collections.abc import AsyncIterator
 
 import msgspec
 
-from sampan.images.digests import digest as digest_of
-from sampan.registry import documents
+from sampan.registry import digests, documents
+from sampan.registry.digests import algorithm_of, hex_of
 from sampan.registry.documents import ManifestRecord, Referrer
 from sampan.registry.failures import (
     BLOB_UNKNOWN,
@@ -42,10 +42,6 @@ TOUCHED_AFTER = 3600.0
 """Seconds after which a mirror's manifest that is asked for is written anew."""
 _DESCRIPTION = "org.opencontainers.image.description"
 _AT_ONCE = 16
-
-
-def hex_of(digest: str) -> str:
-    return digest.partition(":")[2]
 
 
 class Repositories:
@@ -118,9 +114,9 @@ class Repository:
             raise Refusal(BLOB_UNKNOWN, "blob unknown to registry", {"digest": digest})
 
     async def mount(self, digest: str, source: str) -> bool:
-        """Links a blob that another repository has. Without `source`, one that is kept here anyway, by the engine for
-        instance. False: it has to be uploaded."""
-        if not source and not (self.storage.shares and await self.storage.blob_size(digest) is not None):
+        """Links a blob that another repository has; without `source`, whichever ("automatic content discovery": who may
+        write here may read everything here). False: it has to be uploaded."""
+        if not source and await self.storage.blob_size(digest) is None:
             return False
         if source and await self._all.repository(source).has(digest, renew=True) is None:
             return False
@@ -153,13 +149,16 @@ class Repository:
 
     async def manifest(self, digest: str, record: ManifestRecord) -> bytes:
         data = b"".join([chunk async for chunk in self.storage.read_blob(digest, 0, record.size)])
-        if digest_of(data) != digest:
+        if digests.of(data, algorithm_of(digest)) != digest:
             raise Refusal(MANIFEST_UNKNOWN, "the manifest's stored bytes are damaged", {"digest": digest})
         return data
 
-    async def put_manifest(self, data: bytes, record: ManifestRecord, tags: list[str], check: bool = True) -> str:
-        """Stores a manifest whose blobs are all here, under its digest and `tags`. Returns the digest."""
-        digest = digest_of(data)
+    async def put_manifest(
+        self, data: bytes, record: ManifestRecord, tags: list[str], digest: str = "", check: bool = True
+    ) -> str:
+        """Stores a manifest whose blobs are all here, under its digest (the caller has verified it; "" for its sha256)
+        and `tags`. Returns the digest."""
+        digest = digest or digests.of(data)
         if check:
             await self._require(record, renew=True)
         self.storage.linked(digest)

@@ -1,6 +1,6 @@
 """What a registry needs of a place to keep things: one small interface, three drivers.
 
-Words: a *blob* is bytes under their sha256 (layers, configs, manifests alike), stored once for all repositories. A
+Words: a *blob* is bytes under their digest (layers, configs, manifests alike), stored once for all repositories. A
 *record* is a small document under a key (`repositories/a/b/_tags/latest`); it is replaced whole or not at all. An
 *upload* is a blob that is still arriving.
 
@@ -45,10 +45,6 @@ class UploadBusy(Exception):
 
 
 class Storage(Protocol):
-    @property
-    def shares(self) -> bool:
-        """Does somebody else keep blobs here, that may be linked without being asked from which repository?"""
-
     # -- records -----------------------------------------------------------------------------------
     async def get(self, key: str) -> bytes | None: ...
 
