@@ -5,6 +5,8 @@ the cache. Nothing here knows how a front door's clients speak.
 from __future__ import annotations
 
 import asyncio
+import os
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,6 +34,11 @@ from sampan.images.references import Reference
 from sampan.settings import Settings
 from sampan.store import Documents
 
+_SHARE = 0.1
+_LEAST = 10 << 30
+"""Bytes, and the part of the disk, that the cache may always have: as BuildKit's default policy."""
+_UNUSED = 60 * 86400 * 10**9
+"""Nanoseconds after which a record that no build has used goes."""
 NAMED_CONTEXTS = ".sampan-contexts"
 """Where a client puts named contexts in the tar: `.sampan-contexts/0/…`, called `local:contexts/0` in the options."""
 
@@ -52,6 +59,7 @@ class Builds:
     def __init__(
         self, settings: Settings, cache: BuildCache, images: Images, snapshots: Snapshots, containers: Containers
     ) -> None:
+        self._data_root = settings.data_root
         self._contexts = Contexts(settings.data_root, images.holdings.workers)
         self._contexts.clean()
         caches = Caches(settings.data_root)
@@ -138,6 +146,7 @@ class Builds:
                 id, manifest = await publishing.publish(work, state, names)
             finally:
                 await asyncio.shield(asyncio.ensure_future(work.close()))
+        await self._collect()
         tags = [name.familiar for name in names]
         listener(Finished(image=id, tags=tags, manifest=manifest))
         return Built(id, tags, manifest)
@@ -147,6 +156,16 @@ class Builds:
         return Explanation(
             self._traces, names[0].familiar if names else options.dockerfile, self._services.cache, forced
         )
+
+    async def _collect(self) -> None:
+        """The cache must not fill the disk: what was used longest ago goes, from where it takes more than its share."""
+        disk = os.statvfs(self._data_root)
+        keep = max(int(disk.f_blocks * disk.f_frsize * _SHARE), _LEAST)
+        if sum(record.size for record in self._services.cache.all()) > keep:
+            await self.prune(lambda record: True, keep)
+        oldest = time.time_ns() - _UNUSED
+        if any(record.used < oldest for record in self._services.cache.all()):
+            await self.prune(lambda record: record.used < oldest)
 
     # -- the cache ---------------------------------------------------------------------------------
     def usage(self) -> list[CacheRecord]:

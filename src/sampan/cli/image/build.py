@@ -47,7 +47,7 @@ def _build(cli: Cli, flags: Flags, args: list[str]) -> int:
 
 def _refuse(flags: Flags) -> None:
     """What needs parts that are not there."""
-    for name in ("cache-to", "ssh", "attest", "sbom", "provenance"):
+    for name in ("annotation", "cache-to", "ssh", "attest", "sbom", "provenance"):
         given = [text for text in flags.many(name) if text not in ("false", "type=inline")]
         if given:
             raise CliError(f"--{name} {given[0]} is not supported")
