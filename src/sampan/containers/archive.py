@@ -102,7 +102,7 @@ def put_archive(
 ) -> None:
     """PUT: unpacks a tar into the directory `path`. `keep_kind` is noOverwriteDirNonDir, `copy_owner` is copyUIDGID:
     everything then belongs to the container's user. Blocks; raises before it reads a chunk when the path cannot be."""
-    with views.open(container, rootfs) as view:
+    with views.open(container, rootfs, writing=True) as view:
         try:
             opened = openat2.open_in_root(view.root, absolute(path), os.O_PATH)
         except OSError as error:

@@ -19,6 +19,7 @@ import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from sampan.containers.model import Container, MountPoint
@@ -60,9 +61,11 @@ class Views:
         self._snapshots = snapshots
 
     @contextmanager
-    def open(self, container: Container, rootfs: Path, *, with_mounts: bool = True) -> Iterator[View]:
+    def open(
+        self, container: Container, rootfs: Path, *, with_mounts: bool = True, writing: bool = False
+    ) -> Iterator[View]:
         """The container's files; `rootfs` is where its root filesystem is mounted if it is. Blocks (about a
-        millisecond).
+        millisecond; after `writing` into a stopped container, until the disk has it).
 
         A stopped container's snapshot is mounted for the view alone: the caller keeps it from being started meanwhile.
         """
@@ -80,7 +83,11 @@ class Views:
             chains = {p.image: self._images.resolve(p.image).chain_id for p in points if p.type == "image"}
 
             def build() -> tuple[int, int]:
-                return self._build(container.id, rootfs if mounted else None, points, sources, chains, files)
+                if not mounted:  # what only reads has nothing to sync: mount points that were missing, at most
+                    make_root = partial(self._snapshots.mount, container.id, volatile=not writing)
+                else:
+                    make_root = partial(mounts.bind, rootfs, recursive=False)
+                return self._build(make_root, points, sources, chains, files)
 
             root, namespace = namespaces.in_thread(build)
             stack.callback(os.close, namespace)
@@ -99,8 +106,7 @@ class Views:
 
     def _build(
         self,
-        id: str,
-        rootfs: Path | None,
+        make_root: Callable[[Path], None],
         points: Sequence[MountPoint],
         volumes: dict[str, Path],
         chains: dict[str, str | None],
@@ -113,10 +119,7 @@ class Views:
         mounts.mount("tmpfs", self._scratch, {"mode": "0700"}, attributes=mounts.NOSUID | mounts.NODEV)
         base = self._scratch / "root"
         base.mkdir()
-        if rootfs is not None:
-            mounts.bind(rootfs, base, recursive=False)
-        else:
-            self._snapshots.mount(id, base)
+        make_root(base)
         with ExitStack() as stack:
             root = os.open(base, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
             keep = stack.enter_context(ExitStack())
