@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 from sampan.builds.sources import Source
 from sampan.errors import InvalidParameter, SampanError
+from sampan.images.remote.failures import on_connection
 
 if TYPE_CHECKING:
     from sampan.builds.dockerfile import ast
@@ -75,7 +76,11 @@ async def fetch(work: Work, remote: Git | Url, add: ast.Add, destination: str) -
     if isinstance(remote, Git):
         await clone(remote, place.root, keep_git_dir=bool(add.keep_git_dir))
         return Source(place.root, ".", directory=True)
-    name = await download(remote.url, place.root, add.checksum, posixpath.basename(destination))
+    try:
+        name = await download(remote.url, place.root, add.checksum, posixpath.basename(destination))
+    except SampanError as error:
+        error.message = f"ADD failed: {error.message}"
+        raise
     return Source(place.root, name)
 
 
@@ -99,7 +104,7 @@ async def download(url: str, directory: Path, checksum: str = "", fallback: str 
             ) as response,
         ):
             if response.status >= 400:
-                raise SampanError(f"ADD failed: failed to GET {url} with status {response.status} {response.reason}")
+                raise SampanError(f"failed to GET {url} with status {response.status} {response.reason}")
             name = _name(response, url) or fallback
             if not name:
                 raise SampanError(f"cannot determine filename from url: {url}")
@@ -111,7 +116,7 @@ async def download(url: str, directory: Path, checksum: str = "", fallback: str 
                     await asyncio.to_thread(file.write, chunk)
             _set_time(place, response.headers.get("Last-Modified", ""))
     except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-        raise SampanError(f'ADD failed: Get "{url}": {error or type(error).__name__}') from None
+        raise on_connection(error, url) from None
     if expected and digest.hexdigest() != expected:
         raise SampanError(f"digest mismatch {algorithm}:{digest.hexdigest()}: {algorithm}:{expected}")
     return name
