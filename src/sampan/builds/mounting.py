@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from sampan.builds import sources
 from sampan.builds.dockerfile import ast
 from sampan.errors import InvalidParameter, NotFound, SampanError
-from sampan.linux import copying, mounts, openat2
+from sampan.linux import copying, mounts, openat2, trees
 
 if TYPE_CHECKING:
     from sampan.builds.work import Work
@@ -126,10 +126,23 @@ class Caches:
     def in_use(self, path: Path) -> bool:
         return path in self._users
 
+    def size(self, path: Path) -> int:
+        """Blocks."""
+        return trees.size(path / "data")
+
+    def remove(self, path: Path) -> bool:
+        """False when a build has it in hand. Blocks."""
+        if self.in_use(path):
+            return False
+        gone = path.with_name(f".new-{os.urandom(6).hex()}")
+        path.rename(gone)
+        trees.remove(gone)
+        return True
+
     def clean(self) -> None:
         """At start: what was half made."""
         for path in self.place.glob(".new-*"):
-            shutil.rmtree(path, ignore_errors=True)
+            trees.remove(path)
 
 
 async def resolve(work: Work, mount: ast.Mount, working_dir: str, root: Path | None) -> RunMount:

@@ -55,6 +55,17 @@ class Built:
     manifest: str
 
 
+@dataclass(frozen=True, slots=True)
+class CacheMount:
+    """`used`: nanoseconds since the epoch."""
+
+    path: Path
+    id: str
+    size: int
+    used: int
+    in_use: bool
+
+
 class Builds:
     def __init__(
         self, settings: Settings, cache: BuildCache, images: Images, snapshots: Snapshots, containers: Containers
@@ -173,6 +184,24 @@ class Builds:
 
     def in_use(self, record: CacheRecord) -> bool:
         return self._services.cache.in_use(record)
+
+    def cache_mounts(self) -> list[CacheMount]:
+        """What `RUN --mount=type=cache` has kept. Blocks."""
+        caches = self._services.caches
+        return [
+            CacheMount(path, id, caches.size(path), path.stat().st_mtime_ns, caches.in_use(path))
+            for path, id in caches.all()
+        ]
+
+    async def prune_cache_mounts(self, wanted: Callable[[CacheMount], bool]) -> tuple[list[str], int]:
+        """(names removed, bytes freed)."""
+        caches = self._services.caches
+
+        def remove() -> list[CacheMount]:
+            return [mount for mount in self.cache_mounts() if wanted(mount) and caches.remove(mount.path)]
+
+        gone = await asyncio.to_thread(remove)
+        return [mount.path.name for mount in gone], sum(mount.size for mount in gone)
 
     def in_images(self) -> set[str]:
         """The chainIDs of layers that images here have too."""

@@ -6,7 +6,6 @@ import asyncio
 import base64
 import binascii
 import codecs
-import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -18,6 +17,7 @@ from sampan.api.call import Call, reply
 from sampan.api.filters import Filters
 from sampan.api.handlers.containers import prune_until
 from sampan.api.handlers.images import Auth, auth_of, progress
+from sampan.api.timestamps import rfc3339
 from sampan.builds import BuildOptions, StepFailed
 from sampan.builds.cache import CacheRecord
 from sampan.builds.context import Context
@@ -310,18 +310,34 @@ async def prune(call: Call) -> web.StreamResponse:
         return everything or record.layer is None or record.layer.chain_id not in in_images
 
     removed, freed = await builds.prune(wanted, keep)
-    with contextlib.suppress(KeyError):
-        call.engine.events.publish("builder", "prune", "", {"reclaimed": str(freed)})
+    if not keep:
+        names, more = await builds.prune_cache_mounts(
+            lambda mount: (not ids or mount.path.name in ids) and (not until or mount.used <= until)
+        )
+        removed, freed = removed + names, freed + more
+    call.engine.events.publish("builder", "prune", "", {"reclaimed": str(freed)})
     return reply({"CachesDeleted": [_short(one) for one in removed] or None, "SpaceReclaimed": freed})
 
 
-def usage(call: Call) -> list[dict[str, Any]]:
+async def usage(call: Call) -> list[dict[str, Any]]:
     """`system df`'s BuildCache."""
-    from sampan.api.timestamps import rfc3339
-
     builds = call.engine.builds
     shared = builds.in_images()
-    return [
+    mounts = [
+        {
+            "ID": mount.path.name,
+            "Type": "exec.cachemount",
+            "Description": f"cached mount {mount.id}",
+            "InUse": mount.in_use,
+            "Shared": False,
+            "Size": mount.size,
+            "CreatedAt": rfc3339(mount.used),
+            "LastUsedAt": rfc3339(mount.used),
+            "UsageCount": 1,
+        }
+        for mount in await asyncio.to_thread(builds.cache_mounts)
+    ]
+    return mounts + [
         {
             "ID": _short(record.key),
             "Parents": [_short(record.parent)],

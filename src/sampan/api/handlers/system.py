@@ -108,7 +108,7 @@ async def disk_usage(call: Call) -> web.StreamResponse:
     view["Images"] = await _images(call) if "image" in kinds else None
     view["Containers"] = await container_rows(call, True, 0, True) if "container" in kinds else None
     view["Volumes"] = await _volumes(call) if "volume" in kinds else None
-    cache = builds.usage(call) if "build-cache" in kinds or call.version < (1, 42) else []
+    cache = await builds.usage(call) if "build-cache" in kinds or call.version < (1, 42) else []
     view["BuildCache"] = cache if "build-cache" in kinds else None
     if call.version < (1, 42):
         view["BuilderSize"] = sum(row["Size"] for row in cache)
