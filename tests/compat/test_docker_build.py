@@ -121,6 +121,13 @@ def test_targets_arguments_labels_and_quiet(daemon: Daemon, context: Path) -> No
     daemon.ok("rmi", "cbuild:3")
 
 
+def test_a_quiet_build_does_not_tell_warnings(daemon: Daemon, context: Path) -> None:
+    (context / "Dockerfile").write_text("FROM busybox\nCMD echo a\nCMD echo b\n")
+    result = daemon.cli("build", "-q", str(context))
+    assert re.fullmatch(r"sha256:[0-9a-f]{64}\n", result.stdout) and "arning" not in result.stderr
+    daemon.ok("rmi", result.stdout.strip())
+
+
 def test_dockerignore_and_a_dockerfile_from_elsewhere(daemon: Daemon, context: Path, tmp_path: Path) -> None:
     (context / ".dockerignore").write_text("sub\n!sub/g.txt\n.dockerignore\n")
     (context / "sub/h.txt").write_text("h")

@@ -35,7 +35,7 @@ def _build(cli: Cli, flags: Flags, args: list[str]) -> int:
     headers = _headers(cli, flags)
     stream = context.stream if context.stream is not None else iter(())
     response = cli.client.request("POST", "/build", query, stream=stream, headers=headers)
-    shown = display(cli, flags.text("progress"), flags.yes("quiet"), flags.yes("explain"))
+    shown = display(cli, flags.text("progress"), flags.yes("quiet") and not flags.yes("check"), flags.yes("explain"))
     result = shown.run(response.documents())
     if flags.yes("check"):
         return 1 if result.get("warnings") else 0

@@ -97,6 +97,13 @@ class Progress:
         """No more events."""
 
 
+class Quiet(Progress):
+    """Nothing is drawn, and warnings are not told either, as buildx keeps them to itself."""
+
+    def _tell_warnings(self) -> None:
+        pass
+
+
 class Plain(Progress):
     def __init__(self, explain: bool) -> None:
         super().__init__(explain)
@@ -225,7 +232,7 @@ def display(cli: Cli, progress: str, quiet: bool, explain: bool) -> Progress:
     """For `--progress`. Raises `CliError` for an unknown one."""
     del cli
     if quiet or progress == "quiet":
-        return Progress(explain)
+        return Quiet(explain)
     if progress == "rawjson":
         return RawJson(explain)
     if progress == "plain" or (progress in ("auto", "") and not os.isatty(2)):
