@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
+import hashlib
+import http.server
 import io
 import os
 import tarfile
-from collections.abc import AsyncIterator, Mapping
+import threading
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +22,8 @@ from sampan.builds.progress import AnyEvent, Cached, Missed, Output, Started
 from sampan.containers.model import HostConfig
 from sampan.errors import Forbidden, SampanError
 from support.inprocess import InProcess
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 
 class Builder:
@@ -304,6 +311,71 @@ async def test_the_base_alone_is_the_base_and_scratch_alone_nothing(builder: Bui
     assert builder.host.engine.images.resolve("same").id == busybox
     with pytest.raises(SampanError, match="No image was generated"):
         await builder.build("FROM scratch\n")
+
+
+async def test_remote_sources_are_fetched_checked_and_not_unpacked(builder: Builder, tmp_path: Path) -> None:
+    archive = _tar({"inside": "unpacked\n", "Dockerfile": "FROM busybox\nCOPY inside /\nRUN cat /inside\n"})
+    (tmp_path / "a.tar").write_bytes(archive)
+    right, wrong = hashlib.sha256(archive).hexdigest(), "0" * 64
+    with served(tmp_path) as url:
+        await builder.build(
+            f"FROM busybox\nADD --checksum=sha256:{right} {url}/a.tar /r/\nADD --unpack=true {url}/a.tar /u/\n"
+            "RUN ls /r; stat -c %a /r/a.tar; cat /u/inside\n"
+        )
+        assert builder.output == "a.tar\n600\nunpacked\n"
+        with pytest.raises(StepFailed, match=f"digest mismatch sha256:{right}: sha256:{wrong}"):
+            await builder.build(f"FROM busybox\nADD --checksum=sha256:{wrong} {url}/a.tar /r/\n")
+        with pytest.raises(StepFailed, match="ADD failed: failed to GET .* with status 404"):
+            await builder.build(f"FROM busybox\nADD {url}/nope /r/\n")
+        builder.events = []
+        builds = builder.host.engine.builds
+        context, options = await builds.fetch(f"{url}/a.tar", BuildOptions())
+        try:
+            await builds.build(options, context, builder.events.append)
+        finally:
+            context.close()
+        assert builder.output == "unpacked\n"
+
+
+@contextlib.contextmanager
+def served(place: Path) -> Iterator[str]:
+    """The URL of a web server for a directory."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    handler = functools.partial(Quiet, directory=str(place))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+async def test_cache_mounts_outlive_builds_until_they_are_pruned(builder: Builder) -> None:
+    step = "FROM busybox\nRUN --mount=type=cache,target=/c,mode=0700 echo x >> /c/f; wc -l < /c/f; stat -c %a /c\n"
+    await builder.build(step)
+    await builder.build(step, no_cache=True)
+    assert builder.output == "2\n700\n"
+    builds = builder.host.engine.builds
+    names, freed = await builds.prune_cache_mounts(lambda mount: mount.id == "/c")
+    assert (len(names), freed) == (1, 4)
+    await builder.build(step, no_cache=True)
+    assert builder.output == "1\n700\n"
+
+
+async def test_two_builds_that_need_one_step_run_it_once(builder: Builder) -> None:
+    step = "FROM busybox\nRUN --mount=type=cache,id=once,target=/c echo x >> /c/f; sleep 0.3\n"
+    other = Builder(builder.host)
+    first, second = await asyncio.gather(builder.build(step), other.build(step))
+    assert first == second
+    assert len(builder.cached) + len(other.cached) == 1
+    await builder.build("FROM busybox\nRUN --mount=type=cache,id=once,target=/c wc -l < /c/f\n")
+    assert builder.output == "1\n"
 
 
 async def test_onbuild_runs_in_the_next_build_only(builder: Builder) -> None:
