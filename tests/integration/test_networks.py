@@ -186,6 +186,37 @@ def test_a_firewall_that_reloads_cuts_nobody_off(tmp_path: Path) -> None:
     netlab.run(tmp_path, scenario)
 
 
+def test_a_port_that_was_taken_while_no_daemon_held_it_is_held_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by an outgoing connection whose own port it became."""
+    monkeypatch.setattr("sampan.networks.service._HOLD_AGAIN", 0.05)
+
+    async def scenario(lab: Lab) -> None:
+        one = await start(lab.networks, ONE, (PortRequest(80, host_port="8080"),))
+        lab.serve(one, 80)
+        wiring = lab.networks._wiring
+        assert wiring is not None
+        close, taken = wiring.close, []
+
+        def close_and_lose() -> None:
+            close()
+            taken.append(socket.create_server(("::1", 8080), family=socket.AF_INET6))
+
+        monkeypatch.setattr(wiring, "close", close_and_lose)
+        await lab.restart({ONE: one})
+        assert await outside(lab, netlab.HOST, 8080) == netlab.OUTSIDE, "the rules work all the while"
+        taken[0].close()
+        for _ in range(100):
+            with contextlib.suppress(OSError):
+                if await host("::1", 8080):
+                    return
+            await asyncio.sleep(0.05)
+        raise AssertionError("nobody serves [::]:8080")
+
+    netlab.run(tmp_path, scenario)
+
+
 def test_ports_outlive_a_killed_daemon(tmp_path: Path) -> None:
     async def scenario(lab: Lab) -> None:
         one = await start(lab.networks, ONE, (PortRequest(80, host_port="8080"),))

@@ -70,6 +70,12 @@ class PortBook:
         except OSError:
             return Held(port)
 
+    def hold_later(self, held: Held) -> bool:
+        """Once more for one that `hold_again` could not bind; is it held now?"""
+        with contextlib.suppress(OSError):
+            held.socket = _bind(held.port.protocol, held.port.host_ip, held.port.host_port)
+        return held.socket is not None
+
     def release(self, held: Held) -> None:
         held.close()
         key = (held.port.protocol, held.port.host_port)

@@ -32,6 +32,9 @@ from sampan.store import Database, EventLog
 
 log = logging.getLogger(__name__)
 
+_HOLD_AGAIN = 5.0
+"""Seconds between attempts to hold a port that was taken meanwhile."""
+
 T = TypeVar("T")
 
 
@@ -50,6 +53,7 @@ class Networks:
         self._directory = Directory()
         self._wiring: Wiring | None = None
         self._foreign: Foreign | None = None
+        self._holding: asyncio.Task[None] | None = None
 
     # -- the daemon's life -------------------------------------------------------------------------------------
 
@@ -63,6 +67,16 @@ class Networks:
         self._foreign = Foreign(self._run, self._wiring)
         await self._foreign.watch()
         self._refill()
+        if takeover.unheld(self._wiring):
+            self._holding = asyncio.get_running_loop().create_task(self._hold_again(), name="published ports")
+
+    async def _hold_again(self) -> None:
+        """While no daemon held it, an outgoing connection of the host may have got a published port's number as its
+        own; some time after that has ended, it is free again."""
+        while takeover.unheld(self._opened):
+            await asyncio.sleep(_HOLD_AGAIN)
+            for live in await self._run(functools.partial(takeover.hold_again, self._opened)):
+                self._relay(live)
 
     def _open(self, live: dict[str, Sandbox]) -> Wiring:
         wiring = Wiring(self._settings, self._database, self._catalog)
@@ -88,6 +102,8 @@ class Networks:
         of those nothing is left on the host either way."""
         if self._foreign is not None:
             self._foreign.close()
+        if self._holding is not None:
+            self._holding.cancel()
         for container_id in {*self._proxies, *self._resolvers}:
             self._unserve(container_id)
         if self._wiring is not None:

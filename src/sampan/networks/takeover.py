@@ -11,9 +11,25 @@ from sampan.errors import SampanError
 from sampan.linux import netlink
 from sampan.networks import endpoints
 from sampan.networks.model import SandboxRecord
+from sampan.networks.ports import Held
 from sampan.networks.wiring import Live, Wiring
 
 log = logging.getLogger(__name__)
+
+
+def unheld(wiring: Wiring) -> list[tuple[Live, Held]]:
+    """Published ports that no socket holds."""
+    return [
+        (live, held)
+        for live in wiring.live.values()
+        for held in live.held
+        if held.socket is None and held.port.protocol != "sctp"
+    ]
+
+
+def hold_again(wiring: Wiring) -> list[Live]:
+    """Those of them that can be bound now are. Returns whose they were."""
+    return [live for live, held in unheld(wiring) if wiring.ports.hold_later(held)]
 
 
 def take_over(wiring: Wiring, record: SandboxRecord) -> bool:
