@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import subprocess
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,7 @@ def test_progress_says_what_happened_to_each_layer(daemon: Daemon, own: OwnRegis
     daemon.ok("tag", "busybox", f"{base}/one:1")
     said = daemon.ok("push", f"{base}/one:1")
     assert said.startswith(f"The push refers to repository [{base}/one]")
-    assert re.search(r"^[0-9a-f]{12}: (Pushed|Mounted from )", said, re.M)
+    assert re.search(r"^[0-9a-f]{12}: (Pushed|Mounted from |Layer already exists)", said, re.M)
     assert "Layer already exists" in daemon.ok("push", f"{base}/one:1")
     daemon.ok("tag", "busybox", f"{base}/two:1")
     assert f"Mounted from said/{base[-1]}/one" in daemon.ok("push", f"{base}/two:1")
@@ -95,6 +96,33 @@ def test_progress_says_what_happened_to_each_layer(daemon: Daemon, own: OwnRegis
     daemon.ok("tag", "busybox", f"{base}/two:2")
     said = daemon.ok("push", "-a", f"{base}/two")
     assert "1: digest:" in said and "2: digest:" in said
+
+
+def test_layers_made_here_are_pushed_compressed_and_come_back_without_a_download(
+    daemon: Daemon, cncf: Registry
+) -> None:
+    name = f"{cncf.address}/made/{'a' if len(daemon.client) == 1 else 'b'}:1"
+    container = daemon.ok("create", "busybox", "true")
+    daemon.ok("cp", "/etc/passwd", f"{container}:/copied")
+    daemon.ok("commit", container, name)
+    daemon.ok("rm", container)
+    sent = pushed_digest(daemon.ok("push", name))
+    with urllib.request.urlopen(
+        urllib.request.Request(
+            f"http://{name.replace('/', '/v2/', 1).rpartition(':')[0]}/manifests/1", headers={"Accept": OCI_MANIFEST}
+        )
+    ) as answer:
+        document = json.loads(answer.read())
+    assert {layer["mediaType"].rpartition(".")[2] for layer in document["layers"]} <= {"tar+gzip", "gzip"}
+    assert len(document["layers"]) == 2
+    assert pushed_digest(daemon.ok("push", name)) == sent
+    said = daemon.ok("pull", name)
+    assert f"Digest: {sent}" in said and "Image is up to date" in said and "Download" not in said
+    daemon.ok("rmi", name)
+    assert f"Digest: {sent}" in daemon.ok("pull", name)
+    assert daemon.ok("run", "--rm", name, "cat", "/copied")
+    assert pushed_digest(daemon.ok("push", name)) == sent
+    daemon.ok("rmi", name)
 
 
 def test_what_cannot_be_pushed(daemon: Daemon, own: OwnRegistry) -> None:

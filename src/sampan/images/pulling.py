@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 
+import msgspec
+
 from sampan.errors import InvalidParameter, SampanError
 from sampan.images import manifests, platforms
+from sampan.images.compressing import Compressed
 from sampan.images.digests import chain_ids
 from sampan.images.fetching import Fetcher, Wanted
 from sampan.images.holdings import Holdings, Lease
@@ -15,6 +18,7 @@ from sampan.images.model import ImageConfig, Platform
 from sampan.images.progress import LayerProgress, Progress, message
 from sampan.images.references import Reference
 from sampan.images.remote import RegistryAuth, Remote, RemoteManifest, Repository
+from sampan.store import Documents
 
 _NESTING = 3
 """How many indexes may stand above a manifest; real ones have one."""
@@ -23,9 +27,10 @@ _NESTING = 3
 class Puller:
     """Pulls for the daemon. Lives on the event loop."""
 
-    def __init__(self, holdings: Holdings, remote: Remote) -> None:
+    def __init__(self, holdings: Holdings, remote: Remote, compressed: Documents[Compressed]) -> None:
         self._holdings = holdings
         self._remote = remote
+        self._compressed = compressed
         self._fetcher = Fetcher(holdings)
 
     async def pull(
@@ -112,9 +117,16 @@ class Puller:
         return id, config
 
     def _whole(self, id: str, manifest: Manifest) -> bool:
-        """Here already, with these very blobs: nothing to do and nothing to say."""
+        """Here already, with these very blobs, or with the plain layers that a push from here made them of: nothing to
+        do and nothing to say.
+        """
         record = self._holdings.catalog.images.get(id)
-        return record is not None and record.layers == [layer.digest for layer in manifest.layers]
+        wanted = [layer.digest for layer in manifest.layers]
+        return record is not None and wanted in (record.layers, [self._as_pushed(digest) for digest in record.layers])
+
+    def _as_pushed(self, digest: str) -> str:
+        known = self._compressed.get(digest)
+        return digest if known is None else known.digest
 
     async def _layers(
         self, repository: Repository, manifest: Manifest, config: ImageConfig, progress: Progress
@@ -152,9 +164,12 @@ class Puller:
         name = reference if reference.digest else reference.tagged()
         known = catalog.references.get(name.key())
         changed = known is None or known.image != id
-        record = self._holdings.record(
-            manifest_digest, [layer.digest for layer in manifest.layers], chain_ids(config.rootfs.diff_ids)
-        )
+        if self._whole(id, manifest):  # as it is: another packaging of the same layers is not here
+            record = msgspec.structs.replace(catalog.images[id])
+        else:
+            record = self._holdings.record(
+                manifest_digest, [layer.digest for layer in manifest.layers], chain_ids(config.rootfs.diff_ids)
+            )
         if changed and not reference.digest:
             record.tagged = time.time_ns()
         names = [(by_digest, target)] if reference.digest else [(name, target), (by_digest, target)]

@@ -15,13 +15,15 @@ from dataclasses import dataclass, field
 from sampan.errors import NotFound, SampanError
 from sampan.images import manifests, references
 from sampan.images.catalog import ImageRecord, ReferenceRecord
-from sampan.images.holdings import Holdings
+from sampan.images.compressing import Compressed, Compressor, Outdated
+from sampan.images.holdings import Holdings, Lease
 from sampan.images.manifests import Descriptor, Index, Manifest
 from sampan.images.model import Platform
 from sampan.images.progress import LayerProgress, Progress, message
 from sampan.images.references import Reference
 from sampan.images.remote import RegistryAuth, Remote, Repository
 from sampan.images.remote.uploads import Uploads
+from sampan.store import Documents
 
 UPLOADS = 5
 """At once, as dockerd's max-concurrent-uploads."""
@@ -61,9 +63,10 @@ class Incomplete(SampanError):
 class Pusher:
     """Pushes for the daemon. Lives on the event loop."""
 
-    def __init__(self, holdings: Holdings, remote: Remote) -> None:
+    def __init__(self, holdings: Holdings, remote: Remote, compressed: Documents[Compressed]) -> None:
         self._holdings = holdings
         self._remote = remote
+        self._compressor = Compressor(holdings, compressed)
         self._slots = asyncio.Semaphore(UPLOADS)
 
     async def push(
@@ -76,11 +79,17 @@ class Pusher:
         repository = self._remote.repository(reference, auth, pull=False)
         async with self._holdings.lease() as lease:
             lease.hold(record.target, *self._holdings.catalog.blobs_of(record.image, self._image(record)))
-            plan = await self._plan(reference, record, platform, repository, auth)
-            for digest in (*plan.layers, *plan.configs):
-                lease.hold(digest)
-            await self._blobs(reference, plan, Uploads(repository), repository, progress)
-            return await self._documents(reference, plan, Uploads(repository), progress)
+            try:
+                plan = await self._plan(reference, record, platform, repository, auth, lease)
+                await self._blobs(reference, plan, Uploads(repository), repository, lease, progress)
+            except Outdated:
+                plan = await self._plan(reference, record, platform, repository, auth, lease)
+                await self._blobs(reference, plan, Uploads(repository), repository, lease, progress)
+            digest = await self._documents(reference, plan, Uploads(repository), progress)
+            image = self._holdings.catalog.images.get(record.image)
+            if image is not None and self._holdings.content.exists(digest):  # from now on it has a RepoDigest
+                self._holdings.catalog.put(record.image, image, [(reference._replace(tag="", digest=digest), digest)])
+            return digest
 
     def _image(self, record: ReferenceRecord) -> ImageRecord:
         return self._holdings.catalog.images[record.image]
@@ -93,18 +102,28 @@ class Pusher:
         platform: Platform | None,
         repository: Repository,
         auth: RegistryAuth | None,
+        lease: Lease,
     ) -> _Plan:
         target = record.target
         if platform is not None:
             target = await self._for_platform(reference, record, platform)
+        uploads = Uploads(repository)
+
+        async def there(digest: str) -> bool:
+            if await repository.blob_size(digest) is not None:
+                return True
+            return await uploads.mounts_anything() and await uploads.linked(digest)
+
+        if self._holdings.content.exists(target):
+            target = await self._compressor.manifest(target, lease, there)
         plan = _Plan()
         try:
             await self._add(plan, target, reference, repository, auth, ())
         except Incomplete:
-            own = self._image(record).manifest
-            if own == target:
+            own = await self._compressor.manifest(self._image(record).manifest, lease, there)
+            if own == target and record.target == self._image(record).manifest:
                 raise
-            plan = _Plan(alone=target)
+            plan = _Plan(alone=target if own != target else "")
             await self._add(plan, own, reference, repository, auth, ())
         return plan
 
@@ -183,7 +202,8 @@ class Pusher:
             except SampanError:
                 shown = []  # an artefact: its config says nothing of layers
         for position, layer in enumerate(manifest.layers):
-            if not source and not layer.foreign and not self._holdings.content.exists(layer.digest):
+            here = layer.digest in self._compressor.sources or self._holdings.content.exists(layer.digest)
+            if not source and not layer.foreign and not here:
                 raise Incomplete(f"layer {layer.digest} of manifest {digest} is not here")
             id = shown[position] if len(shown) == len(manifest.layers) else layer.digest
             plan.layers.setdefault(layer.digest, (layer, id, source))
@@ -193,6 +213,7 @@ class Pusher:
         """Repositories on the registry that (by what was pulled from or pushed to them) have a blob."""
         catalog = self._holdings.catalog
         found: dict[str, None] = {}
+        digest = self._compressor.sources.get(digest, digest)
         for key, record in catalog.references.items():
             image = catalog.images.get(record.image)
             if "@" in key and image is not None and digest in {record.target, *catalog.blobs_of(record.image, image)}:
@@ -203,8 +224,16 @@ class Pusher:
 
     # -- pushing -----------------------------------------------------------------------------------
     async def _blobs(
-        self, reference: Reference, plan: _Plan, uploads: Uploads, repository: Repository, progress: Progress
+        self,
+        reference: Reference,
+        plan: _Plan,
+        uploads: Uploads,
+        repository: Repository,
+        lease: Lease,
+        progress: Progress,
     ) -> None:
+        for digest in (*plan.layers, *plan.configs):
+            lease.hold(digest)
         lines = {digest: LayerProgress(progress, id) for digest, (_, id, _) in reversed(plan.layers.items())}
         for line in lines.values():
             line.step("Preparing")
@@ -214,10 +243,10 @@ class Pusher:
             async with asyncio.TaskGroup() as group:
                 for digest, line in lines.items():
                     layer, _, source = plan.layers[digest]
-                    group.create_task(self._blob(reference, layer, source, uploads, repository, line))
+                    group.create_task(self._blob(reference, layer, source, uploads, repository, lease, line))
                 for config, source in plan.configs.values():
                     if config.digest not in plan.layers:
-                        group.create_task(self._blob(reference, config, source, uploads, repository, None))
+                        group.create_task(self._blob(reference, config, source, uploads, repository, lease, None))
         except BaseExceptionGroup as failures:
             raise failures.exceptions[0] from None
 
@@ -228,6 +257,7 @@ class Pusher:
         source: str,
         uploads: Uploads,
         repository: Repository,
+        lease: Lease,
         line: LayerProgress | None,
     ) -> None:
         def step(status: str) -> None:
@@ -250,6 +280,7 @@ class Pusher:
                     return
             if source:
                 raise Incomplete(f"blob {blob.digest} cannot be mounted from {source}")
+            await self._compressor.need(blob.digest, lease)
             await uploads.blob(blob, _Reader(self._holdings, blob, line).read, location)
             step("Pushed")
 

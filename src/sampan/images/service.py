@@ -17,6 +17,7 @@ from sampan import __version__
 from sampan.errors import InvalidParameter, NotFound
 from sampan.images import building, hello, listing, platforms, references, saving
 from sampan.images.building import SealedLayer
+from sampan.images.compressing import Compressed
 from sampan.images.digests import digest
 from sampan.images.holdings import Holdings, Lease
 from sampan.images.importing import Importer
@@ -33,7 +34,7 @@ from sampan.images.remote.client import Remote
 from sampan.images.remote.hosts import Hosts
 from sampan.images.removal import Deleted, Removal
 from sampan.images.snapshots import Snapshots
-from sampan.store import Database, EventLog
+from sampan.store import Database, Documents, EventLog
 
 __all__ = ["Deleted", "HistoryRow", "ImageSummary", "Images", "Progress", "RegistryAuth"]
 
@@ -72,6 +73,7 @@ class Images:
         agent = f"sampan/{__version__} os/linux arch/{platforms.host().architecture} kernel/{machine.release()}"
         self.remote = Remote(self.hosts, agent)
         self._puller: Puller | None = None
+        self._compressed = Documents(database, "compressed-layer", Compressed)
         self._loader = Loader(self.holdings)
         self._importer = Importer(self.holdings)
         self._syncing: asyncio.Future[None] | None = None
@@ -195,7 +197,7 @@ class Images:
     ) -> bool:
         """True when the name is new or moved."""
         if self._puller is None:
-            self._puller = Puller(self.holdings, self.remote)
+            self._puller = Puller(self.holdings, self.remote, self._compressed)
         id, changed = await self._puller.pull(reference, platform, auth, progress)
         attributes = {**self._labels(id), "name": reference.familiar_name}
         self._events.publish("image", "pull", reference.familiar, attributes)
@@ -242,13 +244,10 @@ class Images:
             raise NotFound(f"An image does not exist locally with the tag: {parsed.familiar_name}")
         if not tags:
             raise NotFound(f"tag does not exist: {parsed.familiar}")
-        pusher = Pusher(self.holdings, self.remote)
+        pusher = Pusher(self.holdings, self.remote, self._compressed)
         for name in tags:
             record = self._catalog.references[name.key()]
-            target = await pusher.push(name, platform, auth, progress)
-            if self.holdings.content.exists(target) and record.image in self._catalog.images:
-                known = self._catalog.images[record.image]
-                self._catalog.put(record.image, known, [(name._replace(tag="", digest=target), target)])
+            await pusher.push(name, platform, auth, progress)
             attributes = {**self._labels(record.image), "name": name.familiar_name}
             self._events.publish("image", "push", name.familiar, attributes)
 

@@ -39,7 +39,8 @@ _ROUTE = re.compile(
     r"|(?P<referrers>referrers)/(?P<subject>[^/]+)"
     r")"
 )
-_API = {"Docker-Distribution-Api-Version": "registry/2.0"}
+_API = {"Docker-Distribution-Api-Version": "registry/2.0", "Sampan-Mounts": "any"}
+"""`Sampan-Mounts`: our own push asks for layers that are here before it compresses them to send them."""
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 

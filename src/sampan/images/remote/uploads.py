@@ -7,6 +7,7 @@ Source: distribution-spec 1.1, "Pushing blobs", "Mounting a blob from another re
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,7 @@ class Uploads:
 
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
+        self._mounts_anything: bool | None = None
 
     async def mount(self, digest: str, source: str) -> str:
         """Asks to link a blob of another repository of this registry. "" when it is there now, else the Location of
@@ -41,6 +43,24 @@ class Uploads:
             if response.status == HTTPStatus.CREATED:
                 return ""
             return _location(response.headers.get("Location", ""))
+
+    async def mounts_anything(self) -> bool:
+        """Does the registry link what it has anywhere, without being told where? Ours says so."""
+        if self._mounts_anything is None:
+            self._mounts_anything = False
+            with suppress(RegistryError):
+                async with self._repository.request(Ask("GET", "/v2/")) as response:
+                    self._mounts_anything = "any" in response.headers.get("Sampan-Mounts", "")
+        return self._mounts_anything
+
+    async def linked(self, digest: str) -> bool:
+        """Links a blob that such a registry has anywhere; False leaves nothing behind."""
+        location = await self.mount(digest, "")
+        if location:
+            with suppress(RegistryError):
+                async with self._repository.request(Ask("DELETE", location)):
+                    pass
+        return not location
 
     async def begin(self) -> str:
         """The Location of a new upload."""
