@@ -356,6 +356,22 @@ def served(place: Path) -> Iterator[str]:
             thread.join()
 
 
+async def test_named_contexts_take_the_place_of_images_stages_and_directories(builder: Builder) -> None:
+    await builder.build("FROM busybox\nRUN echo replaced > /r\n", tags=["other:1"])
+    contexts = {
+        "nothing/such:1": "docker-image://other:1",
+        "stage": "docker-image://other:1",
+        "dir": "local:contexts/0",
+    }
+    await builder.build(
+        "FROM busybox AS stage\nRUN exit 1\nFROM nothing/such:1\nCOPY --from=dir / /d/\nCOPY --from=stage /r /s\n"
+        "RUN --mount=from=dir,target=/m cat /r /s /d/f /m/f; ls /\n",
+        {".sampan-contexts/0/f": "named\n"},
+        contexts=contexts,
+    )
+    assert builder.output.startswith("replaced\nreplaced\nnamed\nnamed\n")
+
+
 async def test_cache_mounts_outlive_builds_until_they_are_pruned(builder: Builder) -> None:
     step = "FROM busybox\nRUN --mount=type=cache,target=/c,mode=0700 echo x >> /c/f; wc -l < /c/f; stat -c %a /c\n"
     await builder.build(step)

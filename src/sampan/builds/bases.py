@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 
-from sampan.builds.model import State, copied
+from sampan.builds.model import BuildOptions, State, copied
 from sampan.builds.progress import Pulled
 from sampan.builds.work import Work
 from sampan.errors import NotFound
@@ -57,7 +57,7 @@ async def find(work: Work, name: str, platform: Platform | None, step: int) -> I
             await images.pull(
                 reference.familiar,
                 wanted,
-                _auth(work, reference.domain),
+                auth_for(work.options, reference.domain),
                 lambda message: work.emit(Pulled(step=step, message=message)),
             )
             image = images.resolve(name, wanted)
@@ -67,11 +67,10 @@ async def find(work: Work, name: str, platform: Platform | None, step: int) -> I
     return image
 
 
-def _auth(work: Work, domain: str) -> RegistryAuth | None:
+def auth_for(options: BuildOptions, domain: str) -> RegistryAuth | None:
+    """The credentials that a client gave for a registry."""
     names = ("https://index.docker.io/v1/", "index.docker.io", "docker.io") if domain == "docker.io" else (domain,)
     for name in names:
-        if (found := work.options.auths.get(name)) is not None:
+        if (found := options.auths.get(name)) is not None:
             return found
-    return next(
-        (auth for name, auth in work.options.auths.items() if name.split("://")[-1].split("/")[0] == domain), None
-    )
+    return next((auth for name, auth in options.auths.items() if name.split("://")[-1].split("/")[0] == domain), None)

@@ -13,7 +13,7 @@ import shutil
 import stat
 import threading
 from collections.abc import AsyncIterator
-from concurrent.futures import Executor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from sampan.builds.copying import Copier
@@ -107,9 +107,13 @@ class Context:
 class Contexts:
     """Makes contexts. `clean` once at start."""
 
-    def __init__(self, data_root: Path, workers: Executor) -> None:
+    def __init__(self, data_root: Path) -> None:
         self._place = data_root / "builds"
-        self._workers = workers
+        # Of their own: a client that sends slowly must not keep others' layers waiting.
+        self._workers = ThreadPoolExecutor(16, "build-context")
+
+    def close(self) -> None:
+        self._workers.shutdown(wait=False, cancel_futures=True)
 
     def clean(self) -> None:
         """Blocks. Whatever is there belongs to builds of an earlier daemon."""

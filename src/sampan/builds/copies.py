@@ -55,7 +55,14 @@ class _Copying:
         found = await self._find(root)
         from_context = isinstance(copy, ast.Add) or not copy.from_
         owner = not copy.chown and not from_context
-        digest = await work.thread(lambda: sources.digested(found, skip, owner=owner, mode=self._mode is None))
+        parents = isinstance(copy, ast.Copy) and copy.parents
+        what = ("copy", copy.sources, copy.exclude, parents)
+        digest = await work.digested(
+            root if isinstance(root, Path) and not copy.files else Path(),
+            *(what, lambda: found, skip),
+            owner=owner,
+            mode=self._mode is None,
+        )
         self._step.inputs.update(digest.files)
         inputs = (
             *(self._command, digest.digest, self._destination, copy.chown, copy.chmod, list(copy.exclude)),

@@ -10,19 +10,20 @@ from pathlib import Path
 
 from sampan.builds import bases, copies, mounting, plan, runconfig, running
 from sampan.builds.cache import key_of
+from sampan.builds.context import Context
 from sampan.builds.copying import Copier
 from sampan.builds.dockerfile import DockerfileError, ast
 from sampan.builds.dockerfile.excerpt import excerpt
 from sampan.builds.dockerfile.parser import parse_trigger
 from sampan.builds.dockerfile.ports import exposed_ports
-from sampan.builds.dockerfile.stages import SCRATCH, Graph, Source
+from sampan.builds.dockerfile.stages import SCRATCH, Graph, Source, context_name
 from sampan.builds.dockerfile.substitution import Expander, expanded
 from sampan.builds.dockerfile.variables import PROXIES, arg_values
 from sampan.builds.explaining import Explanation
 from sampan.builds.model import State, StepFailed, copied
 from sampan.builds.progress import Done, Failed, Noted, Planned, Started
 from sampan.builds.work import Step, Work, stepped
-from sampan.errors import SampanError
+from sampan.errors import InvalidParameter, SampanError
 from sampan.images.building import SealedLayer
 from sampan.linux import openat2
 from sampan.runtime import users
@@ -37,6 +38,7 @@ class Execution:
         self._given = {name: value for name, value in work.options.args.items() if value is not None}
         self._tasks: dict[int, asyncio.Task[State]] = {}
         self._escape = graph.dockerfile.escape
+        self._contexts = {context_name(name): place for name, place in work.options.contexts.items()}
 
     # -- the whole ---------------------------------------------------------------------------------
     async def run(self) -> State:
@@ -84,7 +86,8 @@ class Execution:
     # -- a stage -----------------------------------------------------------------------------------
     async def _stage(self, index: int) -> State:
         state = await self._from(index)
-        instructions = list(self.graph.stages[index].stage.instructions)
+        resolved = self.graph.stages[index]
+        instructions = [] if resolved.context else list(resolved.stage.instructions)
         if index == self.graph.target:
             instructions += self._plan.extra
         for position, instruction in enumerate(instructions):
@@ -94,13 +97,21 @@ class Execution:
 
     async def _from(self, index: int) -> State:
         resolved = self.graph.stages[index]
-        waited = await self._wait(resolved.base_stage) if resolved.base_stage is not None else None
+        waited = None
+        if resolved.base_stage is not None and not resolved.context:
+            waited = await self._wait(resolved.base_stage)
         started = self._plan.steps[index, -1]
         self.work.emit(started)
         begun = time.monotonic()
         try:
             platform = resolved.platform
-            if waited is not None:
+            if resolved.context:
+                name = self._image_name(resolved.context)
+                if name == resolved.context:
+                    raise InvalidParameter(f"the named context {name} is no image: a stage cannot begin with it")
+                image = await bases.find(self.work, name, platform, started.step)
+                state = await bases.image_state(self.work, image)
+            elif waited is not None:
                 # ARGs of a stage are its children's too ("Scope" of ARG in the Dockerfile reference).
                 state = replace(waited, config=copied(waited.config), commanded=False)
             elif resolved.base == SCRATCH:
@@ -120,7 +131,8 @@ class Execution:
         return state
 
     def _image_name(self, name: str) -> str:
-        given = self.work.options.contexts.get(name, "")
+        """What a named context puts in an image's place."""
+        given = self._contexts.get(context_name(name), "")
         return given.removeprefix("docker-image://") if given.startswith("docker-image://") else name
 
     async def _triggers(self, index: int, state: State, triggers: list[str], started: Started) -> State:
@@ -137,13 +149,12 @@ class Execution:
 
     async def _sources(self, instruction: ast.Instruction) -> list[State | str]:
         """What the instruction's --from names, made: stages' states, images' names."""
-        found: list[State | str] = []
-        for source in self.graph.sources(instruction):
-            if source.stage is not None:
-                found.append(await self._wait(source.stage))
-            else:
-                found.append(source.image)
-        return found
+        return [await self._source(source) for source in self.graph.sources(instruction)]
+
+    async def _source(self, source: Source) -> State | str:
+        if source.stage is None:
+            return source.image
+        return self.graph.stages[source.stage].context or await self._wait(source.stage)
 
     # -- a step ------------------------------------------------------------------------------------
     async def _step(
@@ -202,7 +213,7 @@ class Execution:
             return await self.work.root(source.chain_id)
         if source == SCRATCH:
             return await self.work.root(None)
-        given = self.work.options.contexts.get(source, "")
+        given = self._contexts.get(context_name(source), "")
         if given.startswith("local:") and self.work.context is not None:
             return self.work.context.path / given.removeprefix("local:")
         image = await bases.find(self.work, self._image_name(source), None, step.number)
@@ -211,13 +222,11 @@ class Execution:
     async def _mounts(self, state: State, run: ast.Run, step: Step) -> list[mounting.RunMount]:
         found = []
         for mount in run.mounts:
-            root: Path | None = None
+            root: Path | Context | None = None
             if mount.from_:
-                source: Source = self.graph.named(mount.from_)
-                place = await self._wait(source.stage) if source.stage is not None else source.image
-                root = await self._root(place, step)
+                root = await self._root(await self._source(self.graph.named(mount.from_)), step)
             elif mount.type == "bind" and self.work.context is not None:
-                root = await self.work.thread(functools.partial(getattr, self.work.context, "root"))
+                root = self.work.context
             found.append(await mounting.resolve(self.work, mount, state.config.working_dir, root))
         return found
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import hashlib
 import os
 import shutil
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sampan.builds import sources
+from sampan.builds.context import Context
 from sampan.builds.dockerfile import ast
 from sampan.errors import InvalidParameter, NotFound, SampanError
 from sampan.linux import copying, mounts, openat2, trees
@@ -34,7 +36,7 @@ class RunMount:
 
     mount: ast.Mount
     target: str
-    root: Path | None
+    root: Path | Context | None
     key: list[Any]
     files: dict[str, str] = field(default_factory=dict)
 
@@ -145,7 +147,7 @@ class Caches:
             trees.remove(path)
 
 
-async def resolve(work: Work, mount: ast.Mount, working_dir: str, root: Path | None) -> RunMount:
+async def resolve(work: Work, mount: ast.Mount, working_dir: str, root: Path | Context | None) -> RunMount:
     """Finds the source, and digests what a bind shows. `root` as in `RunMount`."""
     target = mount.target
     if target and not target.startswith("/"):
@@ -155,14 +157,22 @@ async def resolve(work: Work, mount: ast.Mount, working_dir: str, root: Path | N
         return RunMount(mount, target, root, key)
     if root is None:
         raise SampanError("RUN --mount=type=bind: there is no build context")
-    where = root
-
-    def digest() -> sources.Digested:
-        found = sources.find(where, [mount.source or "."], "RUN --mount", parents=False, context=not mount.from_)
-        return sources.digested(found, lambda path, directory: False, owner=True, mode=True)
-
-    digested = await work.thread(digest)
+    digested = await work.digested(
+        root, ("bind", mount.source), lambda: _found(root, mount), lambda path, directory: False, owner=True, mode=True
+    )
     return RunMount(mount, target, root, [*key, digested.digest], digested.files)
+
+
+def _found(root: Path | Context, mount: ast.Mount) -> list[sources.Source]:
+    """Blocks."""
+    pattern = mount.source or "."
+    if isinstance(root, Context):
+        if root.index is not None:
+            found = sources.find_indexed(root.index, root.path, pattern, parents=False)
+            if found is not None:
+                return found
+        root = root.root
+    return sources.find(root, [pattern], "RUN --mount", parents=False, context=not mount.from_)
 
 
 @contextlib.asynccontextmanager
@@ -175,7 +185,7 @@ async def held(work: Work, wanted: Sequence[RunMount]) -> AsyncIterator[list[Hel
             one = wanted[index]
             mount = one.mount
             if mount.type == "cache":
-                fill = _inside(one.root, mount.source) if one.root is not None else None
+                fill = await work.thread(functools.partial(_inside, one.root, mount.source)) if one.root else None
                 place = await stack.enter_async_context(
                     work.services.caches.use(_cache_id(one), mount.sharing or "shared", fill, mount)
                 )
@@ -185,7 +195,8 @@ async def held(work: Work, wanted: Sequence[RunMount]) -> AsyncIterator[list[Hel
                 scratch = None if mount.read_only else work.services.contexts.new().path
                 if scratch is not None:
                     stack.push_async_callback(asyncio.to_thread, shutil.rmtree, scratch, True)
-                found[index] = Held(mount, one.target, str(_inside(one.root, mount.source)), scratch=scratch)
+                source = await work.thread(functools.partial(_inside, one.root, mount.source))
+                found[index] = Held(mount, one.target, str(source), scratch=scratch)
             elif mount.type == "secret":
                 if (secret := _secret(work, mount)) is not None:
                     found[index] = Held(mount, one.target, secret=secret)
@@ -209,7 +220,9 @@ def _secret(work: Work, mount: ast.Mount) -> bytes | None:
     return found
 
 
-def _inside(root: Path, path: str) -> Path:
+def _inside(root: Path | Context, path: str) -> Path:
+    """Blocks, while a context is unpacked."""
+    root = root.root if isinstance(root, Context) else root
     with openat2.root(root) as opened:
         return root / os.fsdecode(openat2.resolve_in_root(opened, path or "."))
 

@@ -33,7 +33,8 @@ def make(graph: Graph, labels: dict[str, str]) -> Plan:
     for index in stages:
         resolved = graph.stages[index]
         prefix = resolved.name if len(graph.dockerfile.stages) > 1 else ""
-        inside = [*resolved.stage.instructions, *(extra if index == graph.target else ())]
+        own = () if resolved.context else resolved.stage.instructions
+        inside = [*own, *(extra if index == graph.target else ())]
         total = 1 + sum(isinstance(one, _COUNTED) for one in inside)
         number = 1
         steps[index, -1] = Started(

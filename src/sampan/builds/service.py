@@ -5,6 +5,7 @@ the cache. Nothing here knows how a front door's clients speak.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from sampan.builds import ignore, publishing, remotes
+from sampan.builds import bases, ignore, publishing, remotes
 from sampan.builds.cache import BuildCache, CacheRecord
 from sampan.builds.context import Context, Contexts
 from sampan.builds.dockerfile import Dockerfile, checks, parse
@@ -28,7 +29,7 @@ from sampan.builds.mounting import Caches
 from sampan.builds.progress import Finished, Listener, Warned
 from sampan.builds.work import Services, Work
 from sampan.containers import Containers
-from sampan.errors import InvalidParameter
+from sampan.errors import InvalidParameter, NotFound, SampanError
 from sampan.images import Images, Snapshots, platforms, references
 from sampan.images.references import Reference
 from sampan.settings import Settings
@@ -71,7 +72,7 @@ class Builds:
         self, settings: Settings, cache: BuildCache, images: Images, snapshots: Snapshots, containers: Containers
     ) -> None:
         self._data_root = settings.data_root
-        self._contexts = Contexts(settings.data_root, images.holdings.workers)
+        self._contexts = Contexts(settings.data_root)
         self._contexts.clean()
         caches = Caches(settings.data_root)
         caches.clean()
@@ -85,6 +86,9 @@ class Builds:
         )
         cache.holds = self._holds
         self._traces = Documents(cache.database, "build-trace", Trace)
+
+    def close(self) -> None:
+        self._contexts.close()
 
     def _holds(self, record: CacheRecord) -> bool:
         layer = record.layer
@@ -152,6 +156,7 @@ class Builds:
             return Built("", [], "")
         async with self._services.holdings.lease() as lease:
             work = Work(self._services, options, context, lease, listener)
+            await self._pull_caches(options)
             try:
                 state = await Execution(work, graph, self._explanation(options, names)).run()
                 id, manifest = await publishing.publish(work, state, names)
@@ -167,6 +172,18 @@ class Builds:
         return Explanation(
             self._traces, names[0].familiar if names else options.dockerfile, self._services.cache, forced
         )
+
+    async def _pull_caches(self, options: BuildOptions) -> None:
+        """BuildKit's --cache-from names what a registry has; dockerd's classic one only what is here."""
+        images = self._services.images
+        for ref in options.cache_from if options.cache_local else ():
+            with contextlib.suppress(SampanError):
+                try:
+                    images.resolve(ref)
+                except NotFound:
+                    reference = references.parse(ref).tagged()
+                    auth = bases.auth_for(options, reference.domain)
+                    await images.pull(reference.familiar, options.platform, auth, lambda message: None)
 
     async def _collect(self) -> None:
         """The cache must not fill the disk: what was used longest ago goes, from where it takes more than its share."""

@@ -6,18 +6,20 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from sampan.builds import sources
 from sampan.builds.cache import BuildCache, CacheRecord, key_of
 from sampan.builds.context import Context, Contexts
 from sampan.builds.model import BuildOptions, State
 from sampan.builds.mounting import Caches
 from sampan.builds.progress import AnyEvent, Cached, Listener, Missed
+from sampan.builds.sources import Digested, Skip, Source
 from sampan.containers.oneshot import Net, OneShots
 from sampan.images import Images, Platform, Snapshots, building
 from sampan.images.building import SealedLayer
@@ -27,6 +29,9 @@ from sampan.images.model import History
 from sampan.images.pipe import finished
 
 T = TypeVar("T")
+
+_REMEMBERED = 256
+"""Digests of stages' files."""
 
 
 @dataclass(slots=True)
@@ -39,6 +44,7 @@ class Services:
     cache: BuildCache
     contexts: Contexts
     caches: Caches
+    digests: dict[Hashable, Digested] = field(default_factory=dict)
 
     @property
     def holdings(self) -> Holdings:
@@ -99,6 +105,30 @@ class Work:
             undo.callback(self.services.snapshots.unmount, bundle.rootfs)
             self.stack.push(undo.pop_all())
         return bundle.rootfs
+
+    async def digested(
+        self,
+        root: Path | Context,
+        what: Hashable,
+        find: Callable[[], Sequence[Source]],
+        skip: Skip,
+        *,
+        owner: bool,
+        mode: bool,
+    ) -> Digested:
+        """The digest of the sources that `find` (blocking) gives. Those of a chain, which never changes, are kept in
+        memory: a cached COPY --from should not read a whole stage. `what` says which sources of `root` they are."""
+        chain = next((chain for chain, place in self._roots.items() if place == root), None)
+        known = self.services.digests
+        key = (chain, what, owner, mode)
+        if chain is not None and (found := known.get(key)) is not None:
+            return found
+        made = await self.thread(lambda: sources.digested(find(), skip, owner=owner, mode=mode))
+        if chain is not None:
+            while len(known) >= _REMEMBERED:
+                known.pop(next(iter(known)))
+            known[key] = made
+        return made
 
     # -- networks ----------------------------------------------------------------------------------
     @contextlib.asynccontextmanager
