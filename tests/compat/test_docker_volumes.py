@@ -100,6 +100,13 @@ def test_image_content_fills_a_new_volume(daemon: Daemon, volume: str) -> None:
     assert daemon.ok("run", "--rm", "-v", f"{volume}:/x", "busybox", "cat", "/x/passwd") == first
 
 
+def test_an_empty_directory_of_the_image_lends_its_mode(daemon: Daemon, volume: str) -> None:
+    """Databases refuse a data directory that is not their user's."""
+    mode = daemon.ok("run", "--rm", "busybox", "stat", "-c", "%a", "/tmp")
+    assert mode == "1777"
+    assert daemon.ok("run", "--rm", "-v", f"{volume}:/tmp", "busybox", "stat", "-c", "%a", "/tmp") == mode
+
+
 def test_volumes_from_is_shared_chained_and_read_only_on_request(
     daemon: Daemon, volume: str, container_name: str
 ) -> None:

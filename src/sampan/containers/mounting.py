@@ -116,9 +116,7 @@ class Mounting:
                 if not point.anonymous:
                     return  # the OCI runtime says it: a directory cannot be mounted onto a file
                 raise InvalidParameter(f"cannot mount volume over existing file, file exists {point.destination}")
-            with _readable(source) as reading:
-                if _is_empty(reading):
-                    return
+            with _readable(source) as reading:  # also an empty one: its owner and mode are content (postgres needs them)
                 self._fill(container_id, point, reading)
         finally:
             os.close(source)
