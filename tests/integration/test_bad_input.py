@@ -344,3 +344,26 @@ def test_a_name_cannot_split_the_answer(daemon: Daemon, nothing_stays: None) -> 
     assert answer.startswith(b"HTTP/1.1 404") and b"X-Injected" not in head
     answer = exchange(daemon, b"GET //a%0d%0aX-Injected:%201/ HTTP/1.1\r\nHost: d\r\n\r\n")
     assert b"\r\nX-Injected" not in answer.partition(b"\r\n\r\n")[0]
+
+
+def half_closed(daemon: Daemon, request: bytes) -> bytes:
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(10)
+        connection.connect(str(daemon.socket))
+        connection.sendall(request)
+        connection.shutdown(socket.SHUT_WR)
+        answer = b""
+        while chunk := connection.recv(65536):
+            answer += chunk
+        return answer
+
+
+def test_a_client_that_closes_its_half_is_answered(daemon: Daemon, nothing_stays: None) -> None:
+    """`nc -N` and `socat` do; a stream that serves only its caller ends, and half a request is none."""
+    volume = SMUGGLED.replace(b"20", b"16").replace(b"smuggled", b"half")
+    assert half_closed(daemon, b"GET /_ping HTTP/1.1\r\nHost: d\r\n\r\n").endswith(b"OK")
+    assert half_closed(daemon, b"GET /_ping HTTP/1.1\r\nHost: d\r\n\r\n" * 2).count(b"HTTP/1.1 200") == 2
+    assert half_closed(daemon, volume).startswith(b"HTTP/1.1 201")
+    assert half_closed(daemon, b"DELETE /volumes/half HTTP/1.1\r\nHost: d\r\n\r\n").startswith(b"HTTP/1.1 204")
+    half_closed(daemon, b"GET /events HTTP/1.1\r\nHost: d\r\n\r\n")
+    assert b"HTTP/1.1 2" not in half_closed(daemon, volume[:-3])

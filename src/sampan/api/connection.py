@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from aiohttp import web
+from aiohttp import StreamReader, web
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web_protocol import RequestHandler
 
@@ -30,7 +30,18 @@ _EARLY_LIMIT = 1 << 18
 class Connection(RequestHandler):
     """See the module."""
 
-    __slots__ = ("_early", "_early_eof", "_early_paused", "_gated", "_head", "_partial", "disposable", "hijacked")
+    __slots__ = (
+        "_asked",
+        "_early",
+        "_early_eof",
+        "_early_paused",
+        "_gated",
+        "_half_closed",
+        "_head",
+        "_partial",
+        "disposable",
+        "hijacked",
+    )
 
     def __init__(self, manager: Any, *, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
         super().__init__(manager, loop=loop, **options)
@@ -42,6 +53,9 @@ class Connection(RequestHandler):
         self._gated = False
         self._early: list[bytes] = []
         self._early_eof = False
+        self._half_closed = False
+        self._asked: StreamReader | None = None
+        """The body of the last request, until all are answered."""
         self._early_paused = False
 
     # -- the gate ----------------------------------------------------------------------------------
@@ -87,6 +101,8 @@ class Connection(RequestHandler):
         idle = not self._request_in_progress and not self._messages
         super().data_received(data)
         self._partial = idle and self._request_count == before
+        if self._messages:
+            self._asked = self._messages[-1][1]
 
     def _hold(self, data: bytes) -> None:
         if not data:  # aiohttp hands on the (empty) rest of an upgraded request's body; empty input would mean its end
@@ -107,17 +123,32 @@ class Connection(RequestHandler):
             self.data_received(early)
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """A client that will be hijacked may close its half first (`nc`); every other is done with us."""
+        """A client may close its half once it has asked (`nc -N`, `socat`) and is answered all the same, as by Go's
+        server. One whose stream serves only itself is taken to be gone."""
         if self._gated:
             self._early_eof = True
             return True
-        return False
+        asked = self._asked
+        if asked is None or not asked.is_eof() or self.disposable or self._head or self._partial:
+            return False
+        self._half_closed = True
+        return True
+
+    def serve_caller_only(self) -> None:
+        """The running handler is disposable."""
+        self.disposable = True
+        if self._half_closed and self.transport is not None:
+            self.transport.close()
 
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
         result = await super().finish_response(request, resp, start_time)
         self.disposable = False
+        if not self._messages:
+            self._asked = None
+            if self._half_closed:
+                self.close()
         if self._gated and not isinstance(resp, Hijacked):
             if self._early_eof:
                 self.close()

@@ -107,5 +107,5 @@ class Api:
         if route.disposable:
             connection = request.protocol
             assert isinstance(connection, Connection)
-            connection.disposable = True
+            connection.serve_caller_only()
         return await route.handler(Call(self._engine, request, version, name, query))
