@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from ..session import Cli
     from .build_output import Output
 
-_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
-
 
 def _build(cli: Cli, flags: Flags, args: list[str]) -> int:
     from .build_context import open_context
@@ -41,8 +39,19 @@ def _build(cli: Cli, flags: Flags, args: list[str]) -> int:
         return 1 if result.get("warnings") else 0
     for output in wanted:
         output.write(cli, result["image"])
+    if flags.yes("push"):
+        _push(cli, result["tags"])
     _tell(flags, wanted, result)
     return 0
+
+
+def _push(cli: Cli, tags: list[str]) -> None:
+    from ..references import parse
+    from .push import push
+
+    for tag in tags:
+        reference = parse(tag)
+        push(cli, reference, reference.tag or "latest", "", sys.stderr)
 
 
 def _refuse(flags: Flags) -> None:
@@ -51,9 +60,10 @@ def _refuse(flags: Flags) -> None:
         given = [text for text in flags.many(name) if text not in ("false", "type=inline")]
         if given:
             raise CliError(f"--{name} {given[0]} is not supported")
-    for name in ("push", "builder"):
-        if flags.changed(name) and flags.value(name):
-            raise CliError(f"--{name} is not supported; push the image when it is built")
+    if flags.text("builder") not in ("", "default"):
+        raise CliError(f'no builder "{flags.text("builder")}" found')
+    if flags.yes("push") and not flags.many("tag"):
+        raise CliError("tag is needed when pushing to registry")
     if len(flags.many("platform")) > 1:
         raise CliError("images for several platforms in one build are not supported")
 
@@ -72,7 +82,7 @@ def _query(cli: Cli, flags: Flags, wanted: list[Output]) -> dict[str, Any]:
     arguments = dict(_argument(text) for text in flags.many("build-arg"))
     if "SOURCE_DATE_EPOCH" in os.environ:
         arguments.setdefault("SOURCE_DATE_EPOCH", os.environ["SOURCE_DATE_EPOCH"])
-    for name, value in _configured_proxies(cli).items():
+    for name, value in (cli.config.proxies(cli.host) if cli.has_config else {}).items():
         arguments.setdefault(name, value)
     tags = flags.many("tag") + [name for output in wanted for name in output.names]
     from ..references import parse
@@ -123,24 +133,6 @@ def _argument(text: str) -> tuple[str, str | None]:
     return name, value if equals else os.environ.get(name)
 
 
-def _configured_proxies(cli: Cli) -> dict[str, str]:
-    """config.json's "proxies" for this daemon, else its default ones."""
-    found = cli.config.values.get("proxies") if cli.has_config else None
-    if not isinstance(found, dict):
-        return {}
-    chosen = found.get(cli.host) or found.get("default") or {}
-    keys = {
-        "httpProxy": "HTTP_PROXY",
-        "httpsProxy": "HTTPS_PROXY",
-        "ftpProxy": "FTP_PROXY",
-        "noProxy": "NO_PROXY",
-        "allProxy": "ALL_PROXY",
-    }
-    return {
-        spelled: str(chosen[key]) for key, name in keys.items() if chosen.get(key) for spelled in (name, name.lower())
-    }
-
-
 def _host(text: str) -> str:
     name, equals, address = text.partition("=")
     if equals:
@@ -168,10 +160,21 @@ def _headers(cli: Cli, flags: Flags) -> dict[str, str]:
         headers["X-Sampan-Build-Secrets"] = b2a_base64(_json(secrets).encode(), newline=False).decode()
         if len(headers["X-Sampan-Build-Secrets"]) > 60_000:
             raise CliError("the secrets are too large: 32 KiB together is the most that can be sent")
-    if cli.has_config and (auths := cli.config.values.get("auths")) and isinstance(auths, dict):
+    if auths := _credentials(cli):
         encoded = b2a_base64(_json(auths).encode(), newline=False).decode()
         headers["X-Registry-Config"] = encoded.replace("+", "-").replace("/", "_")
     return headers
+
+
+def _credentials(cli: Cli) -> dict[str, dict[str, str]]:
+    """Those of every registry that config.json knows: which the Dockerfile needs, the daemon finds out."""
+    if not cli.has_config:
+        return {}
+    servers: dict[str, None] = {}
+    for key in ("auths", "credHelpers"):
+        if isinstance(known := cli.config.values.get(key), dict):
+            servers |= dict.fromkeys(known)
+    return {server: found for server in servers if (found := cli.config.credentials(server))}
 
 
 def _secrets(texts: list[str]) -> dict[str, str]:
@@ -275,7 +278,7 @@ COMMAND = Command(
         ),
         Flag("provenance", "list", 'Shorthand for "--attest=type=provenance"', hidden=True),
         Flag("pull", "bool", "Always attempt to pull all referenced images"),
-        Flag("push", "bool", 'Shorthand for "--output=type=registry"', hidden=True),
+        Flag("push", "bool", 'Shorthand for "--output=type=registry"'),
         Flag("quiet", "bool", "Suppress the build output and print image ID on success", short="q"),
         Flag("rm", "bool", "Remove intermediate containers after a successful build", default=True, hidden=True),
         Flag("sbom", "list", 'Shorthand for "--attest=type=sbom"', hidden=True),

@@ -14,7 +14,10 @@ from .platform import encoded
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import TextIO
+
     from ..flags import Flags
+    from ..references import Reference
     from ..session import Cli
 
 
@@ -32,14 +35,18 @@ def _push(cli: Cli, flags: Flags, args: list[str]) -> int:
             cli.out("Using default tag: latest\n")
     if reference.digest:
         raise CliError("cannot push a digest reference")
-    headers = {"X-Registry-Auth": cli.config.registry_auth(reference.domain)}
-    query = {"tag": "" if all_tags else reference.tag, "platform": platform}
-    path = f"/images/{escape(reference.name, safe='/:')}/push"
-    response = cli.client.request("POST", path, query, headers=headers)
-    show(response.documents(), None if quiet else sys.stdout)
+    push(cli, reference, "" if all_tags else reference.tag, platform, None if quiet else sys.stdout)
     if quiet:
         cli.out(f"{reference}\n")
     return 0
+
+
+def push(cli: Cli, reference: Reference, tag: str, platform: str | None, out: TextIO | None) -> None:
+    """Push one tag, all tags of a repository for ""; tells on `out` how it goes."""
+    headers = {"X-Registry-Auth": cli.config.registry_auth(reference.domain)}
+    path = f"/images/{escape(reference.name, safe='/:')}/push"
+    response = cli.client.request("POST", path, {"tag": tag, "platform": platform}, headers=headers)
+    show(response.documents(), out)
 
 
 COMMAND = Command(
