@@ -168,6 +168,15 @@ async def test_run_keeps_stdout_and_stderr_apart_and_the_exit_code(box: Box) -> 
     assert "stdout F out" in log and "stderr F err" in log
 
 
+async def test_directories_may_have_names_that_are_not_ascii(runtime: Runtime, rootfs: Path, tmp_path: Path) -> None:
+    box = Box(runtime, rootfs, tmp_path / "böx 箱")
+    try:
+        assert await box.run("echo", "hällo") == (0, "hällo\n".encode(), b"")
+        assert "hällo" in (box.bundle.log_path or Path()).read_text()
+    finally:
+        await box.delete()
+
+
 async def test_stdin_ends_with_its_client(box: Box) -> None:
     code, out, _ = await box.run("cat", given=b"hello", open_stdin=True, stdin_once=True)
     assert (code, out) == (0, b"hello")

@@ -195,6 +195,7 @@ def spawn(command: Command, environment: Mapping[str, str]) -> Conmon:
     """Starts conmon (vfork, about a millisecond) with exactly the descriptors it needs. Raises `Unavailable`."""
     ours: list[int] = []
     theirs: list[int] = []
+    arguments = command.arguments()
 
     def pipe(to_conmon: bool) -> tuple[int, int]:
         read, write = os.pipe2(os.O_CLOEXEC)
@@ -206,6 +207,10 @@ def spawn(command: Command, environment: Mapping[str, str]) -> Conmon:
         sync, sync_there = pipe(False)
         errors, errors_there = pipe(False)
         variables = {**environment, "_OCI_SYNCPIPE": str(sync_there)}
+        if not all(map(str.isascii, arguments)):
+            # conmon takes its arguments in the locale's encoding. A locale costs it, and all it starts, the opening
+            # of a dozen files each.
+            variables["LANG"] = "C.UTF-8"
         attach = start = -1
         if command.attach:
             attach, attach_there = pipe(False)
@@ -215,7 +220,7 @@ def spawn(command: Command, environment: Mapping[str, str]) -> Conmon:
             if descriptor >= 0:
                 os.set_blocking(descriptor, False)
         process = subprocess.Popen(
-            command.arguments(),
+            arguments,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=errors_there,

@@ -22,7 +22,6 @@ class Invocation:
         short = len(os.fsencode(temporary)) < 80  # sun_path: conmon does not shorten this one
         self.environment = {
             "PATH": os.environ.get("PATH", os.defpath),
-            "LANG": "C.UTF-8",
             # conmon makes a TTY's console socket there: ours, not a directory that everybody shares.
             "TMPDIR": str(temporary) if short else "/tmp",
         }
