@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_interface, ip_network
@@ -75,6 +76,13 @@ OPTIONS: tuple[Option, ...] = (
     Option("group", "string", "Group of the unix socket", "group", "group", "G"),
     Option("help", "bool", "Print usage"),
     Option("host", "list", "Where to listen: unix://PATH, tcp://HOST:PORT or fd:// (systemd)", "hosts", "hosts", "H"),
+    Option(
+        "image-gc",
+        "limits",
+        "Remove images nobody uses: unused=720h, size=50GB (of all layers), or both with a comma",
+        "image-gc",
+        "image_gc",
+    ),
     Option(
         "insecure-registry",
         "list",
@@ -199,7 +207,26 @@ def _read(option: Option, text: str) -> Any:
             if set(fields) != {"base", "size"} or not fields["size"].isdigit():
                 raise ValueError("use base=CIDR,size=PREFIX")
             return (fields["base"], int(fields["size"]))
+        case "limits":
+            return _limits(text)
     return text
+
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_SIZES = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
+_LIMIT = re.compile(r"(unused|size)=(\d+(?:\.\d+)?)([a-z]+)", re.IGNORECASE)
+
+
+def _limits(text: str) -> tuple[float, int]:
+    """(seconds, bytes) of `unused=720h,size=50GB`."""
+    found = {"unused": 0.0, "size": 0.0}
+    for part in text.split(","):
+        match = _LIMIT.fullmatch(part.strip())
+        units = (_UNITS if match[1].lower() == "unused" else _SIZES) if match else {}
+        if match is None or match[3].lower() not in units or not float(match[2]):
+            raise ValueError(f"{part!r}: use unused=720h (s, m, h, d), size=50GB (MB, GB, TB), or both with a comma")
+        found[match[1].lower()] = float(match[2]) * units[match[3].lower()]
+    return found["unused"], int(found["size"])
 
 
 # -- daemon.json -------------------------------------------------------------------------------------
@@ -253,6 +280,13 @@ def _typed(path: Path, key: str, kind: str, value: Any) -> Any:
             if not isinstance(value, list):
                 raise wrong(value, "[]*ipamutils.NetworkToSplit")
             return [_pool(path, pool) for pool in value]
+        case "limits":
+            if not isinstance(value, str):
+                raise wrong(value, "string")
+            try:
+                return _limits(value)
+            except ValueError as error:
+                raise _file_error(path, f"{key}: {error}") from None
     return value
 
 
@@ -424,7 +458,7 @@ def usage() -> str:
         "",
         "Options:",
     ]
-    values = {"string": " string", "list": " list", "int": " int", "runtimes": " runtime", "pools": " pool-options"}
+    values = {"string": " string", "list": " list", "int": " int", "runtimes": " runtime", "pools": " pool-options", "limits": " limits"}
     for option in OPTIONS:
         name = (f"  -{option.short}, " if option.short else "      ") + f"--{option.flag}{values.get(option.kind, '')}"
         default = _default(option)

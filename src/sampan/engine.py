@@ -80,6 +80,8 @@ class Engine:
         images.users = containers.users_of_image
         volumes.users = containers.users_of_volume
         await containers.open()
+        if settings.image_gc is not None:
+            images.expire(*settings.image_gc)
         builds = Builds(settings, cache, images, snapshots, containers)
         return cls(
             settings=settings,

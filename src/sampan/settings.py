@@ -37,6 +37,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     registry_htpasswd: str = ""
     registry_tlscert: str = ""
     registry_tlskey: str = ""
+    image_gc: tuple[float, int] | None = None
+    """Images nobody uses go after (seconds without use, when all layers take more than these bytes); 0: no such
+    limit."""
     labels: tuple[str, ...] = ()
     dns: tuple[str, ...] = ()
     dns_options: tuple[str, ...] = ()

@@ -63,6 +63,7 @@ async def find(work: Work, name: str, platform: Platform | None, step: int) -> I
             image = images.resolve(name, wanted)
             work.fresh.add((name, wanted))
     catalog = work.services.holdings.catalog
+    images.used(image.id)
     work.lease.hold(*catalog.blobs_of(image.id, catalog.images[image.id]), *catalog.chain(image.id))
     return image
 

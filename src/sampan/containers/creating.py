@@ -57,6 +57,7 @@ class Creating:
         image = None
         if config.image:
             image = context.images.resolve(config.image, platforms.parse(platform) if platform else None)
+            context.images.used(image.id)
             if not platform:
                 warnings += _foreign(image)
         merged = merge.merge(config, image.config.config if image else None)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import bisect
 import threading
+import time
 from collections.abc import Iterable
 
 import msgspec
@@ -21,6 +22,8 @@ from sampan.images.digests import chain_ids
 from sampan.images.model import Image, ImageConfig, Platform
 from sampan.images.references import Reference
 from sampan.store import Database, Documents
+
+_USE_STEP = 3600 * 10**9
 
 
 class ImageRecord(msgspec.Struct, omit_defaults=True):
@@ -36,6 +39,8 @@ class ImageRecord(msgspec.Struct, omit_defaults=True):
     """Image id this one was committed or built on here."""
     tagged: int = 0
     """When it last got a tag here: `Metadata.LastTagTime`."""
+    used: int = 0
+    """When it was last pulled, made, tagged, or something was started from it."""
     extra: list[str] = []
     """Other blobs to keep with it."""
 
@@ -160,6 +165,7 @@ class Catalog:
             if known is not None:
                 record.parent = record.parent or known.parent
                 record.tagged = record.tagged or known.tagged
+            record.used = time.time_ns()
             self._images.put(id, record)
             self.images = {**self.images, id: record}
             for reference, target in names:
@@ -176,9 +182,18 @@ class Catalog:
         with self._lock, self._database.transaction():
             record = self.images[id]
             record.tagged = tagged
+            record.used = max(record.used, tagged)
             self._images.put(id, record)
             self._put_reference(reference, ReferenceRecord(id, target))
             self._index()
+
+    def use(self, id: str, now: int) -> None:
+        """Notes that something was started from an image, to the hour."""
+        with self._lock:
+            record = self.images.get(id)
+            if record is not None and record.used < now - _USE_STEP:
+                record.used = now
+                self._images.put(id, record)
 
     def unname(self, reference: Reference) -> None:
         with self._lock, self._database.transaction():

@@ -77,6 +77,7 @@ class Images:
         self._loader = Loader(self.holdings)
         self._importer = Importer(self.holdings)
         self._syncing: asyncio.Future[None] | None = None
+        self._expiring: asyncio.Task[None] | None = None
         self._sync_timer: asyncio.TimerHandle | None = None
         self.reconcile()
         with contextlib.suppress(RuntimeError):  # no event loop: a tool that only looks
@@ -86,8 +87,17 @@ class Images:
         """After a crash; also safe at any other time. Blocks for as long as there is something to put right."""
         self.holdings.reconcile()
 
+    def expire(self, unused: float, size: int) -> None:
+        """From now on, images nobody uses are removed by these limits (see `expiry`)."""
+        from sampan.images.expiry import Expiry
+
+        self._expiring = asyncio.get_running_loop().create_task(Expiry(self, unused, size).forever(), name="image gc")
+
     async def close(self) -> None:
         """Does not wait for the disk: what is not on it yet is marked so, and trusted until the next boot."""
+        if self._expiring is not None:
+            self._expiring.cancel()
+            await asyncio.gather(self._expiring, return_exceptions=True)
         await self.remote.close()
         if self._sync_timer is not None:
             self._sync_timer.cancel()
@@ -119,6 +129,17 @@ class Images:
         """`Metadata.LastTagTime`, nanoseconds since the epoch; 0 for never."""
         record = self._catalog.images.get(id)
         return record.tagged if record is not None else 0
+
+    def used(self, id: str) -> None:
+        """Notes that something is started from an image."""
+        self._catalog.use(id, time.time_ns())
+
+    def last_used(self, id: str) -> float:
+        """Seconds since the epoch. An image of before this was noted counts from now on."""
+        record = self._catalog.images.get(id)
+        if record is not None and not record.used:
+            self._catalog.use(id, time.time_ns())
+        return record.used / 1e9 if record is not None else 0.0
 
     def parent(self, id: str) -> str:
         """The image this one was committed or built on here; "" when there is none."""
