@@ -221,3 +221,13 @@ def test_signals_are_proxied_to_the_container(daemon: Daemon, container_name: st
 def test_storage_options_that_do_nothing_are_refused(daemon: Daemon) -> None:
     result = daemon.cli("run", "--rm", "--storage-opt", "size=1G", "busybox", "true")
     assert result.returncode == 125 and "--storage-opt is supported only for overlay over xfs" in result.stderr
+
+
+def test_a_volume_at_etc_does_not_hide_the_files_made_for_the_container(daemon: Daemon) -> None:
+    script = (
+        "hostname -i >/dev/null && cat /etc/hostname && grep -c nameserver /etc/resolv.conf && cat /etc/group | wc -l"
+    )
+    hostname, nameservers, groups = daemon.ok(
+        "run", "--rm", "-h", "thatbox", "-v", "/etc", "busybox", "sh", "-c", script
+    ).split()
+    assert hostname == "thatbox" and int(nameservers) >= 1 and int(groups) >= 1

@@ -169,7 +169,13 @@ def _mounts(wanted: SpecInput) -> list[dict[str, Any]]:
     for mount in own:
         if mount["type"] in writable:
             mount["options"].remove("ro")
-    return own + [dict(mount) for mount in wanted.mounts]
+    # Files after the user's mounts: a volume at /etc must not hide /etc/hosts.
+    files = {INIT_PATH, *wanted.files}
+    return [
+        *(mount for mount in own if mount["destination"] not in files),
+        *(dict(mount) for mount in wanted.mounts),
+        *(mount for mount in own if mount["destination"] in files),
+    ]
 
 
 def _system(wanted: SpecInput) -> list[dict[str, Any]]:
