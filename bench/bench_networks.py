@@ -180,7 +180,7 @@ def _(engine: Engine) -> float:
     with container(engine, "sleep", "60") as box:
         body = {"PublishAdd": {"80/tcp": [{"HostPort": ""}]}}
         taken = milliseconds(lambda: engine.call("POST", f"/containers/{box}/update", body))
-        if not inspected(engine, box)["NetworkSettings"]["Ports"]:
+        if not inspected(engine, box)["NetworkSettings"]["Ports"]["80/tcp"]:
             raise RuntimeError("this engine cannot do it")
         return taken
 
