@@ -57,6 +57,11 @@ async def test_when_layers_take_too_much_the_longest_unused_goes_first(images: I
     assert await Expiry(images, 0, 1_100_000).run() == []
 
 
+async def test_what_was_just_pulled_stays_however_large(images: Images) -> None:
+    await make(images, "new:1", 0, 512_000)
+    assert await Expiry(images, 0, 1).run() == []
+
+
 async def test_what_a_container_has_stays(images: Images) -> None:
     used = await make(images, "used:1", 400)
     images.users = lambda id: [("container", False)] if id == used else []  # type: ignore[method-assign]

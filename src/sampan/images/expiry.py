@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 INTERVAL = 600.0
 """Seconds between two looks."""
 
+_YOUNG = 3600.0
+"""Seconds in which an image does not go for its size: who pulls means to use."""
+
 
 class Expiry:
     """`unused`: seconds without use; `size`: bytes of all layers. 0: no such limit."""
@@ -45,7 +48,7 @@ class Expiry:
         removed: list[str] = []
         for id, used in self._candidates():
             old = self._unused and used < self._now() - self._unused
-            large = self._size and self._images.layers_size() > self._size
+            large = self._size and used < self._now() - _YOUNG and self._images.layers_size() > self._size
             if (old or large) and await asyncio.to_thread(self._remove, id):
                 log.info("removed image %s: unused for %d hours", id, (self._now() - used) / 3600)
                 removed.append(id)
