@@ -46,8 +46,14 @@ def _check(network: str, settings: EndpointSettings) -> None:
             fits = False
         if not fits:
             wrong.append(f"invalid IPv{version} address: {address}")
+    for address in (ipam.link_local_ips or []) if ipam else []:
+        try:
+            ipaddress.ip_address(address)
+        except ValueError:
+            wrong.append(f"invalid link-local IP address: {address}")
     if wrong:
-        found = "".join(f"\n* {entry}" for entry in wrong)
+        bullet = "* " if len(wrong) > 1 else ""  # Go's multierror
+        found = "".join(f"\n{bullet}{entry}" for entry in wrong)
         raise InvalidParameter(f"invalid config for network {network}: invalid endpoint settings:{found}")
 
 
@@ -67,6 +73,7 @@ def request(container: Container, network: str, settings: EndpointSettings) -> E
         links=list(settings.links or []),
         driver_opts=dict(settings.driver_opts or {}),
         gw_priority=settings.gw_priority,
+        link_local=list(ipam.link_local_ips or []) if ipam else [],
     )
 
 

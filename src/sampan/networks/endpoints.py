@@ -53,6 +53,7 @@ def allocate(catalog: Catalog, request: EndpointRequest, others: list[Endpoint],
         link="veth" + secrets.token_hex(4)[:7] if network.bridge else "",
         interface=_interface(network, request, others),
         gw_priority=request.gw_priority,
+        link_local=list(request.link_local),
     )
 
 

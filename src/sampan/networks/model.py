@@ -126,6 +126,8 @@ class EndpointRequest:
     links: list[str] = field(default_factory=list)
     driver_opts: dict[str, str] = field(default_factory=dict)
     gw_priority: int = 0
+    link_local: list[str] = field(default_factory=list)
+    """Further addresses of the interface, which no pool knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +162,7 @@ class Endpoint:
     gw_priority: int = 0
     links: list[str] = field(default_factory=list)
     """`--link` on a user-defined network: "name:alias", names that DNS knows for this container only."""
+    link_local: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

@@ -161,13 +161,16 @@ def attach(
 def configure(inner: Namespace, endpoint: Endpoint) -> None:
     """Gives the endpoint's interface its addresses, and sets it up."""
     index = inner.kernel.index(endpoint.interface)
-    if endpoint.ipv6:
+    if endpoint.ipv6 or any(":" in text for text in endpoint.link_local):
         namespaces.in_thread(lambda: _enable_ipv6(inner.descriptor, endpoint.interface))
     requests = []
     if endpoint.ipv4:
         requests.append(netlink.address(index, ip_interface(f"{endpoint.ipv4}/{endpoint.ipv4_prefix}")))
     if endpoint.ipv6:
         requests.append(netlink.address(index, ip_interface(f"{endpoint.ipv6}/{endpoint.ipv6_prefix}")))
+    for text in endpoint.link_local:
+        prefix = 64 if ":" in text else 16  # whatever the address, as in Docker
+        requests.append(netlink.address(index, ip_interface(f"{text}/{prefix}")))
     inner.kernel.run(*requests, netlink.up(index))
 
 
