@@ -447,7 +447,7 @@ def test_same_line_same_request(
 
 OWN = re.compile(r"^ +--(health-on-failure|publish-(add|rm)|mount-(add|rm)) .*\n( {20,}.*\n)*", re.MULTILINE)
 """Flags that docker does not have."""
-COMMANDS = "run create start stop restart kill rm attach exec cp wait rename pause unpause export logs update"
+COMMANDS = "run create start stop restart kill rm attach exec cp rename pause unpause export logs update"
 
 
 @pytest.mark.parametrize("command", COMMANDS.split())

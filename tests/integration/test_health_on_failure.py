@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from sampan.containers.model import Container, HealthcheckConfig, RestartPolicy, Status
-from sampan.errors import InvalidParameter
+from sampan.errors import Conflict, InvalidParameter
 from support.inprocess import InProcess
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -60,6 +60,20 @@ async def test_stop_is_final(engine: InProcess) -> None:
     box = await engine.start(*SLEEP, name="box", healthcheck=FAILS, health_on_failure="stop", restart_policy=always)
     await until(engine, box, "health_status: unhealthy", "stop")
     assert box.state.status is Status.EXITED and box.state.manually_stopped and box.restart_count == 0
+
+
+async def test_waiting_for_health(engine: InProcess) -> None:
+    containers = engine.engine.containers
+    late = HealthcheckConfig(test=["CMD-SHELL", "test -e /ready"], interval=20_000_000, retries=1000)
+    await engine.start("sh", "-c", "sleep 0.3; touch /ready; sleep 600", name="box", healthcheck=late)
+    assert await asyncio.wait_for(containers.wait("box", "healthy"), 20) == (0, None)
+    assert await containers.wait("box", "healthy") == (0, None)
+    await engine.start("sh", "-c", "sleep 0.3; exit 7", name="dies", healthcheck=late)
+    code, error = await asyncio.wait_for(containers.wait("dies", "healthy"), 20)
+    assert (code, error) == (7, "container dies ended before it was healthy")
+    await engine.start(*SLEEP, name="plain")
+    with pytest.raises(Conflict, match="container plain has no healthcheck"):
+        await containers.wait("plain", "healthy")
 
 
 async def test_without_it_an_unhealthy_container_runs_on(engine: InProcess) -> None:

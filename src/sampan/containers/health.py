@@ -20,7 +20,7 @@ from sampan.containers.context import Context
 from sampan.containers.execs import Execs
 from sampan.containers.model import Container, ExecConfig, Health, HealthcheckConfig, HealthLog, Status
 from sampan.containers.roster import Record
-from sampan.errors import SampanError
+from sampan.errors import Conflict, SampanError
 
 log = logging.getLogger(__name__)
 
@@ -126,6 +126,26 @@ class Checking:
         if health is not None:
             health.status = UNHEALTHY
 
+    async def wait(self, record: Record) -> tuple[int, str | None]:
+        """(0, None) when it is healthy; (exit code, why) when it ends before. Raises `Conflict` without a check."""
+        state = record.container.state
+        if state.running and check_of(record.container) is None:
+            raise Conflict(f"container {record.container.name} has no healthcheck")
+        if not state.running:
+            return state.exit_code, f"container {record.container.name} is not running"
+        if state.health is not None and state.health.status == HEALTHY:
+            return 0, None
+        healthy, ended = record.healthy(), record.exit()
+        try:
+            await asyncio.wait({healthy, ended}, return_when=asyncio.FIRST_COMPLETED)
+            if healthy.done():
+                return healthy.result()
+            code, error = ended.result()
+            return code, error or f"container {record.container.name} ended before it was healthy"
+        finally:
+            healthy.cancel()
+            ended.cancel()
+
     def close(self, record: Record) -> None:
         """The daemon ends; the verdict stays."""
         self._stop(record)
@@ -157,7 +177,9 @@ class Checking:
             self._context.save(record)
             if changed:
                 self._context.publish(record.container, f"health_status: {health.status}")
-                if health.status == UNHEALTHY:
+                if health.status == HEALTHY:
+                    record.wake_healthy()
+                elif health.status == UNHEALTHY:
                     # A task of its own: what it does ends this one.
                     self._context.keep(self.unhealthy(record))
 

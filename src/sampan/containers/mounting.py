@@ -116,7 +116,8 @@ class Mounting:
                 if not point.anonymous:
                     return  # the OCI runtime says it: a directory cannot be mounted onto a file
                 raise InvalidParameter(f"cannot mount volume over existing file, file exists {point.destination}")
-            with _readable(source) as reading:  # also an empty one: its owner and mode are content (postgres needs them)
+            # An empty one too: owner and mode are content, and databases insist on them.
+            with _readable(source) as reading:
                 self._fill(container_id, point, reading)
         finally:
             os.close(source)

@@ -31,6 +31,7 @@ class Record:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     exit_waiters: set[asyncio.Future[Outcome]] = field(default_factory=set)
     removed_waiters: set[asyncio.Future[Outcome]] = field(default_factory=set)
+    healthy_waiters: set[asyncio.Future[Outcome]] = field(default_factory=set)
     attaching: set[ClientStream] = field(default_factory=set)
     """Clients that attached before the start."""
     run: int = 0
@@ -60,6 +61,13 @@ class Record:
     def wake_removed(self, outcome: Outcome) -> None:
         _resolve(self.exit_waiters, outcome)
         _resolve(self.removed_waiters, outcome)
+
+    def wake_healthy(self) -> None:
+        _resolve(self.healthy_waiters, (0, None))
+
+    def healthy(self) -> asyncio.Future[Outcome]:
+        """The next time that its probes find it healthy."""
+        return _waiter(self.healthy_waiters)
 
     def exit(self) -> asyncio.Future[Outcome]:
         """The next exit (or the removal)."""

@@ -298,10 +298,12 @@ class Containers:
         await self._removing.remove(self._roster.find(ref), ref, force, volumes)
 
     async def wait(self, ref: str, condition: str = "not-running") -> tuple[int, str | None]:
-        """(exit code, error). Condition: not-running, next-exit, removed. The subscription is made before the first
-        await, so a client that waits and then starts misses nothing."""
+        """(exit code, error). Condition: not-running, next-exit, removed; not in Docker: healthy. The subscription is
+        made before the first await, so a client that waits and then starts misses nothing."""
         record = self._roster.find(ref)
         state = record.container.state
+        if condition == "healthy":
+            return await self._checking.wait(record)
         if condition == "removed":
             return await record.removal()
         if condition == "not-running" and not state.running:

@@ -218,13 +218,15 @@ async def wait(call: Call) -> web.StreamResponse:
     condition = "not-running"
     if call.version >= (1, 30):
         condition = call.text("condition") or condition
-        if condition not in ("not-running", "next-exit", "removed"):
+        if condition not in ("not-running", "next-exit", "removed", "healthy"):
             raise InvalidParameter(f"invalid condition: {quoted(condition)}")
     reference = containers.get(call.name).id
     waiting = asyncio.ensure_future(containers.wait(reference, condition))
     try:
         # One turn of the loop: `wait` subscribes before its first await.
         await asyncio.sleep(0)
+        if waiting.done():
+            waiting.result()  # what is refused is refused before the headers
         if call.version < (1, 30):
             code, error = await waiting
             return reply({"StatusCode": code})

@@ -1,9 +1,10 @@
-"""`sampan wait`: exit codes, one a line, in the order asked for."""
+"""`sampan wait`: exit codes, one a line, in the order asked for; 0 for one that has become healthy."""
 
 from __future__ import annotations
 
 from ..commands import Command
 from ..errors import ApiError, CliError
+from ..flags import Flag
 from ..http import quote
 
 TYPE_CHECKING = False
@@ -14,12 +15,15 @@ if TYPE_CHECKING:
 
 def _wait(cli: Cli, flags: Flags, names: list[str]) -> int:
     problems = []
+    condition = flags.text("condition")
+    if condition == "healthy":
+        cli.client.require_sampan("--condition healthy")
     for name in names:
         if not name:
             problems.append("invalid container name or ID: value is empty")
             continue
         try:
-            answer = cli.client.post(f"/containers/{quote(name)}/wait")
+            answer = cli.client.post(f"/containers/{quote(name)}/wait", {"condition": condition})
         except ApiError as error:
             problems.append(error.message)
             continue
@@ -34,4 +38,12 @@ def _wait(cli: Cli, flags: Flags, names: list[str]) -> int:
     return 0
 
 
-COMMAND = Command("CONTAINER [CONTAINER...]", _wait, least=1, aliases=("container wait", "wait"))
+COMMAND = Command(
+    "[OPTIONS] CONTAINER [CONTAINER...]",
+    _wait,
+    flags=(
+        Flag("condition", "string", 'Wait until the container is "not-running", "next-exit", "removed" or "healthy"'),
+    ),
+    least=1,
+    aliases=("container wait", "wait"),
+)
