@@ -325,6 +325,10 @@ async def test_remote_sources_are_fetched_checked_and_not_unpacked(builder: Buil
         assert builder.output == "a.tar\n600\nunpacked\n"
         with pytest.raises(StepFailed, match=f"digest mismatch sha256:{right}: sha256:{wrong}"):
             await builder.build(f"FROM busybox\nADD --checksum=sha256:{wrong} {url}/a.tar /r/\n")
+        await builder.build(f"FROM busybox\nADD {url}/a.tar /z/\nRUN ls /z\n")
+        assert builder.output == "a.tar\n"
+        await builder.build("FROM busybox\nADD a.tar /z/\nRUN ls /z\n", {"a.tar": archive})
+        assert builder.output == "Dockerfile\ninside\n"
         with pytest.raises(StepFailed, match="ADD failed: failed to GET .* with status 404"):
             await builder.build(f"FROM busybox\nADD {url}/nope /r/\n")
         builder.events = []

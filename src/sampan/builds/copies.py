@@ -66,7 +66,7 @@ class _Copying:
         self._step.inputs.update(digest.files)
         inputs = (
             *(self._command, digest.digest, self._destination, copy.chown, copy.chmod, list(copy.exclude)),
-            *(work.options.epoch, self._unpacks),
+            *(work.options.epoch, self._unpacks(found)),
         )
         text = self._text(digest)
         if copy.link:
@@ -106,9 +106,12 @@ class _Copying:
     def _needs_names(self) -> bool:
         return any(part and not part.isdigit() for part in self._copy.chown.split(":"))
 
-    @property
-    def _unpacks(self) -> object:
-        return self._copy.unpack if isinstance(self._copy, ast.Add) else False
+    def _unpacks(self, found: Sequence[Source]) -> list[bool]:
+        """Which sources are unpacked if they are archives: with ADD, local ones, unless --unpack says otherwise."""
+        if not isinstance(self._copy, ast.Add):
+            return []
+        wanted = self._copy.unpack
+        return [not _is_remote(source) if wanted is None else wanted for source in found]
 
     def _text(self, digest: Digested) -> str:
         copy = self._copy
@@ -209,19 +212,19 @@ class _Copying:
 
     def _unpack(self, copier: Copier, parent: int, name: str, destination: str, source: Source) -> bool:
         """ADD unpacks local archives, of whatever compression, into the destination. False: it is none."""
-        copy = self._copy
-        assert isinstance(copy, ast.Add)
-        remote = source.root.parent.name.startswith("remote-")
-        wanted = copy.unpack if copy.unpack is not None else not remote
-        if not wanted or not is_archive(parent, name):
+        if not self._unpacks([source])[0] or not is_archive(parent, name):
             return False
         target = copier.directory(destination)
         try:
             with openat2.root(f"/proc/self/fd/{target}") as base:
-                extract(_chunks(parent, name), base, "/", Rules(owner=copier.owner if copy.chown else None))
+                extract(_chunks(parent, name), base, "/", Rules(owner=copier.owner if self._copy.chown else None))
         finally:
             os.close(target)
         return True
+
+
+def _is_remote(source: Source) -> bool:
+    return source.root.parent.name.startswith("remote-")
 
 
 def _destination(working_dir: str, destination: str) -> str:

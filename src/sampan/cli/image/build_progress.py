@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _SHOWN = frozenset({"FROM", "RUN", "COPY", "ADD", "WORKDIR"})
 """As in BuildKit: what only changes the configuration is no line of its own."""
 _REDRAW = 0.1
+_QUIET = 0.5
 _TAIL = 6
 _EXIT = "The command '"
 
@@ -179,8 +180,23 @@ class Screen(Progress):
         self._reasons: dict[int, str] = {}
         self._drawn = 0
         self._last = 0.0
+        from threading import Event, RLock, Thread
+
+        self._lock, self._ended = RLock(), Event()
+        Thread(target=self._tick, daemon=True).start()
+
+    def _tick(self) -> None:
+        """Clocks go on while a step says nothing."""
+        while not self._ended.wait(_QUIET):
+            with self._lock:
+                if time.monotonic() - self._last >= _QUIET and not self._ended.is_set():
+                    self._redraw(False)
 
     def draw(self, event: dict[str, Any]) -> None:
+        with self._lock:
+            self._follow(event)
+
+    def _follow(self, event: dict[str, Any]) -> None:
         step, kind = event.get("step", -1), event.get("event")
         now = time.monotonic()
         if kind == "started" and event["keyword"] in _SHOWN:
@@ -198,9 +214,11 @@ class Screen(Progress):
             self._redraw(False)
 
     def end(self) -> None:
-        if self._since or not self._drawn:
-            self._redraw(True)
-            self._since = {}
+        with self._lock:
+            self._ended.set()
+            if self._since or not self._drawn:
+                self._redraw(True)
+                self._since = {}
 
     def _redraw(self, final: bool) -> None:
         self._last = now = time.monotonic()
