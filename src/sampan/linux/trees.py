@@ -77,31 +77,58 @@ def remove(path: Path) -> None:
 def remove_at(parent: int, base: bytes) -> None:
     """The same for a name in an open directory.
 
-    Depth costs nothing: a directory inside is first renamed to beside its parent, so two levels are all there ever is.
+    Depth costs nothing: a directory further down is first renamed to just below `base`, so two levels are all there
+    ever is. Nothing leaves `base`: whoever is killed here can begin again.
     """
-    serial = 0
-    waiting = [base]
+    for top in _opened(parent, base):
+        try:
+            _empty(top)
+        finally:
+            os.close(top)
+    with contextlib.suppress(FileNotFoundError):
+        os.rmdir(base, dir_fd=parent)
+
+
+def _empty(top: int) -> None:
+    waiting = _remove_in(top, top)
     while waiting:
         name = waiting.pop()
-        for directory in _opened(parent, name):
+        for directory in _opened(top, name):
             try:
-                for inner, is_directory in _listed(directory):
-                    if not is_directory:
-                        os.unlink(inner, dir_fd=directory)
-                        continue
-                    try:
-                        os.rmdir(inner, dir_fd=directory)
-                    except OSError as error:
-                        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                            raise
-                        serial += 1
-                        moved = b".sampan-gone-%d-%d" % (os.getpid(), serial) + os.urandom(4).hex().encode()
-                        os.rename(inner, moved, src_dir_fd=directory, dst_dir_fd=parent)
-                        waiting.append(moved)
+                waiting += _remove_in(directory, top)
             finally:
                 os.close(directory)
         with contextlib.suppress(FileNotFoundError):
-            os.rmdir(name, dir_fd=parent)
+            os.rmdir(name, dir_fd=top)
+
+
+def _remove_in(directory: int, top: int) -> list[bytes]:
+    """Removes what a directory has. Directories that are not empty are left, or put, in `top`: their names there."""
+    left = []
+    for inner, is_directory in _listed(directory):
+        if not is_directory:
+            os.unlink(inner, dir_fd=directory)
+            continue
+        try:
+            os.rmdir(inner, dir_fd=directory)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            left.append(inner if directory == top else _moved(inner, directory, top))
+    return [name for name in left if name]
+
+
+def _moved(inner: bytes, directory: int, top: int) -> bytes:
+    """The new name; "" when it had to be removed where it is."""
+    name = b".sampan-gone-" + os.urandom(8).hex().encode()
+    try:
+        os.rename(inner, name, src_dir_fd=directory, dst_dir_fd=top)
+    except OSError as error:
+        if error.errno != errno.EXDEV:  # overlayfs does not move a directory of its lower layers
+            raise
+        remove_at(directory, inner)
+        return b""
+    return name
 
 
 def _listed(directory: int) -> list[tuple[bytes, bool]]:
