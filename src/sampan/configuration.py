@@ -29,7 +29,7 @@ class ConfigurationError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One thing to set. `kind` is string, list, bool, int, runtimes or pools; without a `key` it is a flag only,
+    """One thing to set. `kind` is string, list, bool, int, map, runtimes or pools; without a `key` it is a flag only,
     without an `attribute` it is not part of `Settings`."""
 
     flag: str
@@ -91,6 +91,14 @@ OPTIONS: tuple[Option, ...] = (
         "insecure_registries",
     ),
     Option("label", "list", "Label of this daemon, key=value", "labels", "labels"),
+    Option(
+        "log-driver",
+        "string",
+        "Log driver of containers that name none: json-file, local, none",
+        "log-driver",
+        "log_driver",
+    ),
+    Option("log-opt", "map", "Log option of containers with that driver, key=value", "log-opts", "log_options"),
     Option("log-level", "string", f"Logging level: {', '.join(LEVELS)}", "log-level", "log_level", "l"),
     Option("nft-table", "string", "Name of the daemon's own nftables table", "nft-table", "nft_table"),
     Option("pidfile", "string", "Where to write the daemon's process id", "pidfile", "pidfile", "p"),
@@ -181,7 +189,7 @@ def _set(given: Given, option: Option, text: str) -> None:
         raise ConfigurationError(f'invalid argument "{text}" for "{option.shown}" flag: {error}', hint=True) from None
     if option.kind in ("list", "pools"):
         given.setdefault(option.flag, []).append(value)
-    elif option.kind == "runtimes":
+    elif option.kind in ("map", "runtimes"):
         given.setdefault(option.flag, {}).update(value)
     else:
         given[option.flag] = value
@@ -197,6 +205,11 @@ def _read(option: Option, text: str) -> Any:
             if not text.removeprefix("-").isdigit():
                 raise ValueError(f'strconv.ParseInt: parsing "{text}": invalid syntax')
             return int(text)
+        case "map":
+            name, equals, value = text.partition("=")
+            if not equals or not name:
+                raise ValueError(f"bad format for {option.flag}: {text}: use key=value")
+            return {name: value}
         case "runtimes":
             name, equals, path = text.partition("=")
             if not equals or not name or not path:
@@ -270,6 +283,12 @@ def _typed(path: Path, key: str, kind: str, value: Any) -> Any:
             if not isinstance(value, list):
                 raise wrong(value, "[]string")
             for one in value:
+                if not isinstance(one, str):
+                    raise wrong(one, "string")
+        case "map":
+            if not isinstance(value, dict):
+                raise wrong(value, "map[string]string")
+            for one in value.values():
                 if not isinstance(one, str):
                     raise wrong(one, "string")
         case "runtimes":
@@ -458,7 +477,14 @@ def usage() -> str:
         "",
         "Options:",
     ]
-    values = {"string": " string", "list": " list", "int": " int", "runtimes": " runtime", "pools": " pool-options", "limits": " limits"}
+    values = {
+        "string": " string",
+        "list": " list",
+        "int": " int",
+        "runtimes": " runtime",
+        "pools": " pool-options",
+        "limits": " limits",
+    }
     for option in OPTIONS:
         name = (f"  -{option.short}, " if option.short else "      ") + f"--{option.flag}{values.get(option.kind, '')}"
         default = _default(option)

@@ -30,6 +30,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     default_runtime: str = "crun"
     runtimes: dict[str, str] = {}
     log_level: str = "info"
+    log_driver: str = "json-file"
+    """Of containers that name none, and `log_options` of those that end up with it."""
+    log_options: dict[str, str] = {}
     insecure_registries: tuple[str, ...] = ()
     registry_mirrors: tuple[str, ...] = ()
     registry: str = ""

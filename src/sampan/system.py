@@ -97,6 +97,7 @@ class EngineFacts:
     id: str
     data_root: str
     debug: bool
+    log_driver: str
     labels: list[str]
     mirrors: list[str]
     insecure_registries: list[str]
@@ -304,6 +305,7 @@ async def facts(engine: Engine) -> EngineFacts:
         id=engine.id,
         data_root=str(settings.data_root),
         debug=settings.debug,
+        log_driver=settings.log_driver,
         labels=list(settings.labels),
         mirrors=[mirror.rstrip("/") + "/" for mirror in settings.registry_mirrors],
         insecure_registries=insecure,

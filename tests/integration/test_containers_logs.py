@@ -7,6 +7,7 @@ import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 import pytest_asyncio
 
@@ -81,6 +82,22 @@ async def test_compressed_logs_are_read_as_others(engine: InProcess, driver: str
     )
     assert await engine.logs(container.id) == seen
     assert (await engine.logs(container.id, tail=40)).splitlines() == seen.splitlines()[-40:]
+
+
+async def test_the_daemon_s_log_options_are_checked_at_its_start() -> None:
+    process = InProcess("clogopts")
+    process.settings = msgspec.structs.replace(process.settings, log_options={"bogus": "1"})
+    with pytest.raises(SampanError) as failure:
+        await process.open()
+    assert failure.value.message == "failed to set log opts: unknown log opt 'bogus' for json-file log driver"
+    process.settings = msgspec.structs.replace(process.settings, log_options={"max-size": "1m"})
+    await process.open()
+    try:
+        await process.load_busybox()
+        made = process.engine.containers.get(await process.create("true"))
+        assert made.host_config.log_config == LogConfig(type="json-file", config={"max-size": "1m"})
+    finally:
+        await process.close()
 
 
 async def test_driver_none_keeps_nothing_and_says_so(engine: InProcess) -> None:

@@ -149,6 +149,14 @@ def test_a_log_without_options_has_a_limit_all_the_same() -> None:
     assert log_drivers.rotation(LogConfig(type="local")) == (20_000_000, 5)
 
 
+def test_the_daemon_s_driver_and_options_are_for_those_that_name_no_others() -> None:
+    default = LogConfig(type="local", config={"max-size": "1m", "max-file": "2"})
+    assert log_drivers.check(None, default) == default
+    own = log_drivers.check(LogConfig(type="", config={"max-file": "7"}), default)
+    assert (own.type, own.config) == ("local", {"max-size": "1m", "max-file": "7"})
+    assert log_drivers.check(LogConfig(type="json-file"), default).config == {}
+
+
 def test_compression_needs_files_to_compress() -> None:
     with pytest.raises(InvalidParameter, match="compress cannot be true when max-file is less than 2"):
         log_drivers.check(LogConfig(type="json-file", config={"max-size": "1m", "compress": "true"}))

@@ -35,6 +35,13 @@ def test_the_file_has_dockers_keys() -> None:
     assert made.runtimes == {"r": "/r"}
 
 
+def test_log_options_from_flags_and_from_the_file() -> None:
+    made = settings("--log-driver", "local", "--log-opt", "max-size=1m", "--log-opt", "max-file=2")
+    assert (made.log_driver, made.log_options) == ("local", {"max-size": "1m", "max-file": "2"})
+    made = settings(file='{"log-driver":"json-file","log-opts":{"max-size":"10m"}}')
+    assert (made.log_driver, made.log_options) == ("json-file", {"max-size": "10m"})
+
+
 def test_the_pidfile_follows_the_exec_root() -> None:
     assert settings("--exec-root", "/e").pidfile == Path("/e/sampand.pid")
 
@@ -50,6 +57,12 @@ def test_the_pidfile_follows_the_exec_root() -> None:
             ["--debug=maybe"],
             "",
             'invalid argument "maybe" for "-D, --debug" flag: strconv.ParseBool: parsing "maybe": invalid syntax',
+        ),
+        (["--log-opt", "x"], "", "use key=value"),
+        (
+            [],
+            '{"log-opts":{"max-file":3}}',
+            "json: cannot unmarshal number into Go struct field Config.log-opts of type string",
         ),
         (["-l", "loud"], "", "invalid logging level: loud"),
         (["--dns", "x"], "", "x is not an ip address"),

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from sampan.containers import log_drivers
-from sampan.containers.model import Container, Exec
+from sampan.containers.model import Container, Exec, LogConfig
 from sampan.containers.mounting import Mounting
 from sampan.containers.roster import Record, Roster
 from sampan.errors import Conflict
@@ -57,6 +57,10 @@ class Context:
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
     unsaved: set[Record] = field(default_factory=set)
     """What happened to them could not be written yet."""
+
+    @property
+    def default_log(self) -> LogConfig:
+        return LogConfig(type=self.settings.log_driver, config=self.settings.log_options)
 
     # -- places ------------------------------------------------------------------------------------
     @property

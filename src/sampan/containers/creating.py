@@ -46,7 +46,7 @@ class Creating:
         warnings = validation.check_host_config(host_config, config)
         warnings += resources.check(host_config, host())
         oci.check(host_config)
-        host_config.log_config = log_drivers.check(host_config.log_config)
+        host_config.log_config = log_drivers.check(host_config.log_config, context.default_log)
         host_config.runtime = host_config.runtime or context.runtime.name()
         context.runtime.name(host_config.runtime)
         if host_config.links and host_config.network_mode == "bridge":

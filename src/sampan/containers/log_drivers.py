@@ -26,11 +26,14 @@ _BOOLEANS |= dict.fromkeys(("0", "f", "F", "FALSE", "false", "False"), False)
 """Go's strconv.ParseBool."""
 
 
-def check(given: LogConfig | None) -> LogConfig:
-    """The configuration as it is stored, with the default driver filled in. Raises `InvalidParameter`,
-    `NotSupported`."""
-    driver = (given.type if given else "") or DEFAULT
+def check(given: LogConfig | None, default: LogConfig | None = None) -> LogConfig:
+    """The configuration as it is stored: with the `default` driver filled in, and its options where that is the
+    driver. Raises `InvalidParameter`, `NotSupported`."""
+    default = default or LogConfig(type=DEFAULT)
+    driver = (given.type if given else "") or default.type
     options = dict((given.config if given else None) or {})
+    if driver == default.type:
+        options = {**(default.config or {}), **options}
     if driver in _ELSEWHERE:
         raise NotSupported(f"the log driver {driver} is not supported; use json-file, local or none")
     if driver not in ("json-file", "local", "none"):

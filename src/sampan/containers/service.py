@@ -127,6 +127,11 @@ class Containers:
     # -- the daemon's life -------------------------------------------------------------------------
     async def open(self) -> None:
         """Reconciles, then watches. Opens networks on the way. Restart policies go to work in the background."""
+        try:
+            log_drivers.check(self._context.default_log)
+        except SampanError as error:
+            error.message = f"failed to set log opts: {error.message}"
+            raise
         live = await self._reconcile.run()
         self._context.volumes.sweep()
         for record in live:

@@ -72,7 +72,7 @@ def info(host: Host, engine: EngineFacts, counts: Counts, version: Version) -> d
         "OomKillDisable": host.cgroup.oom_kill_disable,
         "NGoroutines": engine.tasks,
         "SystemTime": rfc3339(time.time_ns()),
-        "LoggingDriver": "json-file",
+        "LoggingDriver": engine.log_driver,
         "CgroupDriver": "cgroupfs",
         "CgroupVersion": host.cgroup.version,
         "NEventsListener": engine.listeners,
