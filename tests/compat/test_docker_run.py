@@ -236,3 +236,12 @@ def test_a_volume_at_etc_does_not_hide_the_files_made_for_the_container(daemon: 
 def test_link_local_addresses_are_further_addresses_of_the_interface(daemon: Daemon) -> None:
     shown = daemon.ok("run", "--rm", "--link-local-ip", "169.254.3.4", "busybox", "ip", "-4", "addr", "show", "eth0")
     assert "inet 169.254.3.4/16 " in shown and shown.count("inet ") == 2
+
+
+def test_a_container_without_networking_has_the_loopback_only(daemon: Daemon, container_name: str) -> None:
+    """No flag of a client sets it; docker-py's `network_disabled` does."""
+    body = {"Image": "busybox", "Cmd": ["ip", "-o", "addr"], "NetworkDisabled": True}
+    assert daemon.api("POST", f"/containers/create?name={container_name}", body)[0] == 201
+    shown = daemon.ok("start", "-a", container_name)
+    assert "127.0.0.1/8" in shown and "eth0" not in shown
+    assert daemon.ok("inspect", "-f", "{{json .NetworkSettings.Networks}}", container_name) == "{}"

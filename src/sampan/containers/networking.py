@@ -23,7 +23,7 @@ def wanted(mode: str, given: NetworkingConfig, config: Config) -> dict[str, Endp
     for name, settings in requested.items():
         if settings is None:
             raise InvalidParameter(f"invalid config for network {name}: EndpointsConfig is nil")
-    if mode.startswith(CONTAINER):
+    if mode.startswith(CONTAINER) or config.network_disabled:
         return {}
     endpoints = {mode: requested.pop(mode, None) or EndpointSettings()}
     endpoints |= {name: settings for name, settings in requested.items() if settings is not None}
@@ -86,7 +86,7 @@ def dns_names(container: Container, settings: EndpointSettings) -> list[str]:
 def port_requests(container: Container) -> list[PortRequest]:
     """What `-p` and `-P` ask for, in port order."""
     host = container.host_config
-    if host.network_mode in _NO_PORTS or host.network_mode.startswith(CONTAINER):
+    if container.config.network_disabled or host.network_mode in _NO_PORTS or host.network_mode.startswith(CONTAINER):
         return []
     bindings = {parse_port(port): bound or [] for port, bound in (host.port_bindings or {}).items()}
     if host.publish_all_ports:

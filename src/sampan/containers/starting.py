@@ -230,7 +230,7 @@ class _Network:
         self._up = asyncio.ensure_future(
             context.networks.up(
                 container.id,
-                host.network_mode,
+                "none" if container.config.network_disabled else host.network_mode,
                 networking.requests(container),
                 networking.port_requests(container),
                 sysctls,
