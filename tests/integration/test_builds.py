@@ -376,6 +376,31 @@ async def test_named_contexts_take_the_place_of_images_stages_and_directories(bu
     assert builder.output.startswith("replaced\nreplaced\nnamed\nnamed\n")
 
 
+async def test_output_waits_for_a_listener_that_is_slow(builder: Builder) -> None:
+    class Slow:
+        """Takes a megabyte, then nothing until `go`."""
+
+        def __init__(self) -> None:
+            self.go, self.size = asyncio.Event(), 0
+
+        def __call__(self, event: AnyEvent) -> None:
+            self.size += len(event.data) if isinstance(event, Output) else 0
+
+        def drain(self, step: int) -> Any:
+            return self.go.wait() if self.size > 1 << 20 else None
+
+    slow, builds = Slow(), builder.host.engine.builds
+    options = BuildOptions(dockerfile_source=b"FROM busybox\nRUN yes | head -c 20000000\n")
+    task = asyncio.ensure_future(builds.build(options, None, slow))
+    while slow.size <= 1 << 20:  # noqa: ASYNC110 (it is output that is waited for)
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.2)
+    assert slow.size < 2 << 20
+    slow.go.set()
+    await task
+    assert slow.size == 20_000_000
+
+
 async def test_cache_mounts_outlive_builds_until_they_are_pruned(builder: Builder) -> None:
     step = "FROM busybox\nRUN --mount=type=cache,target=/c,mode=0700 echo x >> /c/f; wc -l < /c/f; stat -c %a /c\n"
     await builder.build(step)

@@ -6,7 +6,8 @@ side, so their events mix. `InOrder` gives them back one step after the other, f
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from msgspec import Struct
@@ -119,6 +120,9 @@ AnyEvent = (
     | Finished
 )
 Listener = Callable[[AnyEvent], None]
+"""A listener may have a method `drain(step)`: None, or what to wait for before the step's output goes on."""
+_HELD = 8 << 20
+"""Bytes of a later step's output that wait for their turn; then the step waits."""
 
 
 class InOrder:
@@ -128,14 +132,28 @@ class InOrder:
         self._listener = listener
         self._current = 0
         self._held: dict[int, list[AnyEvent]] = {}
+        self._sizes: dict[int, int] = {}
+        self._turns: dict[int, asyncio.Event] = {}
 
     def __call__(self, event: AnyEvent) -> None:
         if event.step > self._current:
             self._held.setdefault(event.step, []).append(event)
+            if isinstance(event, Output):
+                self._sizes[event.step] = self._sizes.get(event.step, 0) + len(event.data)
             return
         self._listener(event)
         if event.step == self._current and isinstance(event, Done):
             self._advance()
+
+    def drain(self, step: int) -> Awaitable[None] | None:
+        """Steps wait for those before them only, never the other way round: holding one back stops no other."""
+        if step > self._current:
+            return self._turn(step) if self._sizes.get(step, 0) > _HELD else None
+        drain: Callable[[int], Awaitable[None] | None] | None = getattr(self._listener, "drain", None)
+        return drain(step) if drain is not None else None
+
+    async def _turn(self, step: int) -> None:
+        await self._turns.setdefault(step, asyncio.Event()).wait()
 
     def flush(self) -> None:
         """The build is over: what a failure left waiting is told, except of steps that were merely cut short."""
@@ -150,6 +168,8 @@ class InOrder:
         done = True
         while done:
             self._current += 1
+            if (turn := self._turns.pop(self._current, None)) is not None:
+                turn.set()
             events = self._held.pop(self._current, [])
             for event in events:
                 self._listener(event)

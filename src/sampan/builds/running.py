@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from sampan.builds.dockerfile.commands import RunPlan, run_plan
 from sampan.builds.dockerfile.variables import PROXIES
 from sampan.builds.model import State, StepFailed
 from sampan.builds.mounting import Prepared, RunMount
-from sampan.builds.progress import Output, Removed, Running
+from sampan.builds.progress import Removed, Running
 from sampan.builds.work import Step, Work, stepped
 from sampan.containers.model import Config, HostConfig
 from sampan.containers.oneshot import OneShot
@@ -90,9 +91,7 @@ async def _execute(
                 host_config=_host_config(work, run, mode),
                 mounts=prepared.mounts,
             )
-            code = await shots.run(
-                shot, net, lambda stream, data: work.emit(Output(step=step.number, stream=stream, data=data))
-            )
+            code = await shots.run(shot, net, functools.partial(work.heard, step.number))
             await work.thread(lambda: _clean(bundle.rootfs, prepared))
         finally:
             await work.thread(stack.close)

@@ -18,7 +18,7 @@ from sampan.builds.cache import BuildCache, CacheRecord, key_of
 from sampan.builds.context import Context, Contexts
 from sampan.builds.model import BuildOptions, State
 from sampan.builds.mounting import Caches
-from sampan.builds.progress import AnyEvent, Cached, Listener, Missed
+from sampan.builds.progress import AnyEvent, Cached, Listener, Missed, Output
 from sampan.builds.sources import Digested, Skip, Source
 from sampan.containers.oneshot import Net, OneShots
 from sampan.images import Images, Platform, Snapshots, building
@@ -76,6 +76,12 @@ class Work:
 
     def emit(self, event: AnyEvent) -> None:
         self.listener(event)
+
+    def heard(self, step: int, stream: int, data: bytes) -> Awaitable[None] | None:
+        """Output of a RUN. What it returns says when more can be taken."""
+        self.emit(Output(step=step, stream=stream, data=data))
+        drain: Callable[[int], Awaitable[None] | None] | None = getattr(self.listener, "drain", None)
+        return drain(step) if drain is not None else None
 
     async def thread(self, work: Callable[[], T]) -> T:
         """In a thread whose umask is 0; to its end, also when this build is cancelled."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -22,9 +22,9 @@ from sampan.containers.host import host
 from sampan.containers.model import Config, Container, HostConfig, NetworkingConfig
 from sampan.containers.starting import running_other
 from sampan.networks import Sandbox
-from sampan.runtime import Bundle
+from sampan.runtime import Bundle, foreground
 
-Output = Callable[[int, bytes], None]
+Output = foreground.Output
 
 
 @dataclass(frozen=True, slots=True)

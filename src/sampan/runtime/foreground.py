@@ -11,7 +11,7 @@ import contextlib
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -24,8 +24,9 @@ from sampan.runtime.binaries import OCIRuntime
 from sampan.runtime.bundle import Bundle
 from sampan.runtime.invocation import Invocation
 
-Output = Callable[[int, bytes], None]
-"""(1 stdout or 2 stderr, bytes), in the event loop, as they come."""
+Output = Callable[[int, bytes], Awaitable[None] | None]
+"""(1 stdout or 2 stderr, bytes), in the event loop, as they come. While what it returns is not done nothing more is
+read, and the container's writes wait: back-pressure."""
 
 _CHUNK = 65536
 _PATIENCE = 0.1
@@ -116,12 +117,12 @@ class _Errors:
         self._held: list[bytes] = []
         self._started = False
 
-    def heard(self, stream: int, data: bytes) -> None:
+    def heard(self, stream: int, data: bytes) -> Awaitable[None] | None:
         if stream != STDERR or self._has_started():
-            self._output(stream, data)
-            return
+            return self._output(stream, data)
         self._held.append(data)
         asyncio.get_running_loop().call_later(_PATIENCE, self._has_started)
+        return None
 
     def _has_started(self) -> bool:
         if not self._started and self._bundle.pidfile.exists():
@@ -143,6 +144,7 @@ class _Reader:
         self._loop = asyncio.get_running_loop()
         self.done: asyncio.Future[None] = self._loop.create_future()
         os.set_blocking(descriptor, False)
+        self._pause: asyncio.Future[None] | None = None
         self._loop.add_reader(descriptor, self._ready)
 
     def _ready(self) -> None:
@@ -150,15 +152,23 @@ class _Reader:
             data = os.read(self._descriptor, _CHUNK)
         except BlockingIOError:
             return
-        if data:
-            self._output(self._stream, data)
-        else:
+        if not data:
             self.close()
+        elif (full := self._output(self._stream, data)) is not None:
+            self._loop.remove_reader(self._descriptor)
+            self._pause = asyncio.ensure_future(full)
+            self._pause.add_done_callback(self._resume)
+
+    def _resume(self, pause: asyncio.Future[None]) -> None:
+        if self._descriptor >= 0 and not pause.cancelled():
+            self._loop.add_reader(self._descriptor, self._ready)
 
     def close(self) -> None:
         if self._descriptor >= 0:
             self._loop.remove_reader(self._descriptor)
             os.close(self._descriptor)
             self._descriptor = -1
+        if self._pause is not None:
+            self._pause.cancel()
         if not self.done.done():
             self.done.set_result(None)

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import binascii
 import codecs
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 
 import msgspec
@@ -16,7 +16,7 @@ from sampan.api import decoding
 from sampan.api.call import Call, reply
 from sampan.api.filters import Filters
 from sampan.api.handlers.containers import prune_until
-from sampan.api.handlers.images import Auth, auth_of, progress
+from sampan.api.handlers.images import Auth, Reports, auth_of, progress
 from sampan.api.timestamps import rfc3339
 from sampan.builds import BuildOptions, StepFailed
 from sampan.builds.cache import CacheRecord
@@ -42,6 +42,8 @@ from sampan.images import platforms
 from sampan.images.service import Progress, RegistryAuth
 
 _RED, _PLAIN = "\x1b[91m", "\x1b[0m"
+_WAITING = 256
+"""Messages, of up to 64 KiB each."""
 _PRUNE_FILTERS = ("until", "unused-for", "id", "parent", "type", "description", "inuse", "shared", "private")
 
 
@@ -76,19 +78,37 @@ async def build(call: Call) -> web.StreamResponse:
 
 async def _with_events(call: Call, options: BuildOptions, context: Context | None, show: Progress) -> None:
     """One JSON object an event; output as base64."""
-    failed = -1
-
-    def tell(event: AnyEvent) -> None:
-        nonlocal failed
-        if isinstance(event, Failed) and failed < 0:
-            failed = event.step
-        show(msgspec.to_builtins(event))
-
+    tell = _Events(show)
     try:
         await call.engine.builds.build(options, context, tell)
     except StepFailed as error:
         detail = {"message": error.message, "code": error.code}
-        show({"error": error.message, "errorDetail": detail, "excerpt": error.excerpt, "step": failed})
+        show({"error": error.message, "errorDetail": detail, "excerpt": error.excerpt, "step": tell.failed})
+
+
+class _Draining:
+    """A step's output waits while the client does not take what is there."""
+
+    show: Progress
+
+    def drain(self, step: int) -> Awaitable[None] | None:
+        show = self.show
+        if not isinstance(show, Reports) or show.queue.qsize() <= _WAITING:
+            return None
+        return show.taken(_WAITING // 4)
+
+
+class _Events(_Draining):
+    """`failed`: the first step that did."""
+
+    def __init__(self, show: Progress) -> None:
+        self.show = show
+        self.failed = -1
+
+    def __call__(self, event: AnyEvent) -> None:
+        if isinstance(event, Failed) and self.failed < 0:
+            self.failed = event.step
+        self.show(msgspec.to_builtins(event))
 
 
 # -- what is asked for -------------------------------------------------------------------------------
@@ -192,7 +212,7 @@ async def _body(call: Call) -> AsyncIterator[bytes]:
 
 
 # -- the classic stream --------------------------------------------------------------------------------
-class _Classic:
+class _Classic(_Draining):
     """Draws events as dockerd's builder does. The last step's result is shown when its image is there."""
 
     def __init__(self, quiet: bool) -> None:

@@ -288,13 +288,29 @@ async def push(call: Call) -> web.StreamResponse:
     return await progress(call, lambda show: call.engine.images.push(reference.familiar, platform, auth, show))
 
 
+class Reports:
+    """Where work reports to, one message an object."""
+
+    def __init__(self) -> None:
+        self.queue: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
+
+    def __call__(self, message: dict[str, Any]) -> None:
+        self.queue.put_nowait(message)
+
+    async def taken(self, most: int) -> None:
+        """Returns when the client has left no more than `most` messages waiting."""
+        while self.queue.qsize() > most:  # noqa: ASYNC110 (a queue tells nobody that it got shorter)
+            await asyncio.sleep(0.005)
+
+
 async def progress(
     call: Call, work: Callable[[Progress], Awaitable[Any]], *, errors_inside: bool = False
 ) -> web.StreamResponse:
     """Runs `work` and streams what it reports, one JSON object a line. An error before the first report is an ordinary
     error reply, unless `errors_inside`; a later one is the last line, as `errorDetail`."""
-    queue: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
-    task = asyncio.ensure_future(work(queue.put_nowait))
+    reports = Reports()
+    queue = reports.queue
+    task = asyncio.ensure_future(work(reports))
     task.add_done_callback(lambda _: queue.put_nowait(None))
     response: web.StreamResponse | None = None
     try:
