@@ -69,14 +69,14 @@ class Tar:
         return self._buffer.getvalue()
 
 
-def apply(data: bytes, target: Path) -> Applied:
+def apply(data: bytes, target: Path, **more: Any) -> Applied:
     """In a thread with its own umask, as the engine does it."""
     result: list[Applied | BaseException] = []
 
     def run() -> None:
         layers.own_umask()
         try:
-            result.append(layers.apply([data[i : i + 5000] for i in range(0, len(data), 5000)], target))
+            result.append(layers.apply([data[i : i + 5000] for i in range(0, len(data), 5000)], target, **more))
         except BaseException as error:
             result.append(error)
 
@@ -100,6 +100,15 @@ def target(tmp_path: Path) -> Path:
 def untouched(target: Path) -> bool:
     outside = target.parent / "outside"
     return [p.name for p in outside.iterdir()] == ["precious"] and (outside / "precious").read_text() == "untouched"
+
+
+def test_what_is_said_to_be_hashed_already_is_not_decompressed(target: Path) -> None:
+    """Else a compressed blob could pass for the layer whose digest it has."""
+    tar = Tar().add("a", b"a").bytes()
+    assert apply(tar, target, diff_id=lambda: digest(tar)).diff_id == digest(tar)
+    packed = gzip.compress(tar)
+    with pytest.raises(BadArchive):
+        apply(packed, target, diff_id=lambda: digest(packed))
 
 
 def test_files_keep_owner_mode_time_links_and_attributes(target: Path) -> None:

@@ -132,7 +132,7 @@ def squash(holdings: Holdings, mounted: Path, base: str | None, lease: Lease) ->
     with holdings.content.ingest_unnamed() as ingest, holdings.snapshots.new_layer() as new:
         _write(ingest, mounted, changes)
         blob = ingest.commit(lease.hold)
-        applied = layers.apply(holdings.read(blob), new.diff)
+        applied = layers.apply(holdings.read(blob), new.diff, diff_id=lambda: blob)
         chain_id = chain(base, applied.diff_id)
         lease.hold(chain_id)
         new.commit(chain_id, base, applied.size)

@@ -143,14 +143,15 @@ class Importer:
         snapshots = self._holdings.snapshots
         tar = diff.layer(snapshots.upper(snapshot), snapshots.changes(snapshot))
         chain = self._holdings.catalog.chain(base) if base is not None else []
-        return self._add(tar, chain[-1] if chain else None, lease)
+        return self._add(tar, chain[-1] if chain else None, lease, plain=True)
 
-    def _add(self, chunks: Iterable[bytes], parent: str | None, lease: Lease) -> Layer:
-        """Stores and unpacks a layer in one pass. Blocks; for `workers`."""
+    def _add(self, chunks: Iterable[bytes], parent: str | None, lease: Lease, *, plain: bool = False) -> Layer:
+        """Stores and unpacks a layer in one pass. `plain`: certainly not compressed, so blob and diffID are the same.
+        Blocks; for `workers`."""
         holdings = self._holdings
         with holdings.content.ingest_unnamed() as ingest, holdings.snapshots.new_layer() as new:
             kept = _Kept(ingest, iter(chunks))
-            applied = layers.apply(kept, new.diff)
+            applied = layers.apply(kept, new.diff, diff_id=ingest.verify if plain else None)
             chain_id = applied.diff_id if parent is None else chain_ids([parent, applied.diff_id])[1]
             lease.hold(chain_id)
             blob = ingest.commit(lease.hold)

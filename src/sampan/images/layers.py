@@ -22,7 +22,7 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,21 +69,23 @@ def own_umask() -> None:
     os.umask(0)
 
 
-def apply(chunks: Iterable[bytes], target: Path) -> Applied:
+def apply(chunks: Iterable[bytes], target: Path, *, diff_id: Callable[[], str] | None = None) -> Applied:
     """Applies a layer, compressed or not, to an empty directory. Blocks; run it in a thread that `own_umask` was
-    called in.
+    called in. `diff_id`: these bytes are not compressed and are hashed elsewhere; it is asked at the end.
 
     Raises `BadArchive`, `BadLayer`, `InvalidParameter` (damaged compression), `DiskFull`. What was
     written stays: the caller owns `target` and drops it.
     """
     digest = hashlib.sha256()
-    with Ahead(_hashed(decompress(chunks), digest)) as plain, _Applier(target) as applier:
+    source = iter(chunks) if diff_id else _hashed(decompress(chunks), digest)
+    with Ahead(source) as plain, _Applier(target) as applier:
         reader = TarReader(plain)
         for entry in reader:
             applier.add(entry, reader)
         reader.drain()
         applier.finish()
-        return Applied(f"sha256:{digest.hexdigest()}", applier.size, applier.entries)
+        found = diff_id() if diff_id else f"sha256:{digest.hexdigest()}"
+        return Applied(found, applier.size, applier.entries)
 
 
 def _hashed(chunks: Iterator[bytes], digest: hashlib._Hash) -> Iterator[bytes]:
