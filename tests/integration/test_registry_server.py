@@ -463,6 +463,22 @@ def test_two_processes_see_each_others_images(registry: OwnRegistry, second: Own
     assert registry.ask("GET", "/v2/shared/image/manifests/v1").status == 404
 
 
+def test_a_client_that_leaves_is_no_error_and_leaves_nothing(tmp_path: Path) -> None:
+    registry = OwnRegistry(tmp_path)
+    try:
+        for path in (f"/v2/a/blobs/uploads/?digest={digest(LAYER)}", "/v2/a/manifests/v1"):
+            method = "POST" if "uploads" in path else "PUT"
+            with socket.create_connection(("127.0.0.1", registry.port)) as client:
+                client.sendall(f"{method} {path} HTTP/1.1\r\nHost: r\r\nContent-Length: 10000\r\n\r\nhalf".encode())
+        for _ in range(200):
+            if registry.ask("GET", "/metrics").body.count(b'code="499"') == 2:
+                break
+        assert not list((tmp_path / "data/registry/uploads").iterdir())
+        assert "Traceback" not in (tmp_path / "log").read_text()
+    finally:
+        registry.stop()
+
+
 # -- who may come in ---------------------------------------------------------------------------------
 def test_htpasswd_asks_for_a_password(tmp_path: Path) -> None:
     bcrypt = pytest.importorskip("bcrypt")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import uuid
+from contextlib import suppress
 
 from aiohttp import web
 
@@ -44,7 +45,12 @@ async def start(exchange: Exchange, repository: Repository) -> web.StreamRespons
     if digest := exchange.text("digest"):
         check_digest(digest)
         upload = await _begin(repository)
-        await _append(exchange, repository, upload, None)
+        try:
+            await _append(exchange, repository, upload, None)
+        except BaseException:  # nobody was told of it, so nobody will continue it
+            with suppress(UploadUnknown):
+                await repository.storage.abandon(upload)
+            raise
         return await _publish(repository, upload, digest)
     return _accepted(repository, await _begin(repository), 0)
 

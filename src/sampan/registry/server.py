@@ -29,6 +29,8 @@ from sampan.registry.storage import Storage
 log = logging.getLogger(__name__)
 
 _LINE = 65536
+_GONE = 499
+"""What nginx logs for a client that did not wait."""
 _READ = 1 << 20
 _ROUTE = re.compile(
     r"/v2/(?P<name>.+)/(?:"
@@ -116,8 +118,11 @@ class Registry:
             response = await self._dispatch(Exchange(request, query), kind, match)
         except Refusal as refusal:
             response = reply(refusal.code.http, refusal.body(), refusal.headers, JSON)
-        except (ConnectionError, asyncio.CancelledError):
+        except asyncio.CancelledError:
             raise
+        except ConnectionError as error:  # the client is gone: nobody reads this
+            log.debug("%s %s: %s", request.method, request.path, error)
+            return web.Response(status=_GONE)
         except SampanError as error:
             log.error("%s %s: %s", request.method, request.path, error.message)
             response = reply(500, Refusal(UNKNOWN, error.message).body(), None, JSON)
