@@ -70,8 +70,8 @@ def started() -> Iterator[list[Sampand]]:
     yield daemons
     for one in daemons:
         if one.process.poll() is None:
-            one.process.kill()
-            one.process.communicate()
+            one.process.terminate()  # killed, it would leave its table and its accept rule
+            one.process.communicate(timeout=30)
 
 
 def test_it_starts_answers_and_stops_cleanly(tmp_path: Path, started: list[Sampand]) -> None:
