@@ -4,8 +4,11 @@ management), on every storage; what is refused; collection beside pushes; severa
 from __future__ import annotations
 
 import hashlib
+import http.client
 import json
 import socket
+import ssl
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -520,3 +523,38 @@ def test_a_mirror_fetches_once_and_serves_when_the_upstream_is_gone(tmp_path: Pa
     finally:
         mirror.stop()
         upstream.stop()
+
+
+# -- TLS ---------------------------------------------------------------------------------------------
+def test_https_and_client_certificates(tmp_path: Path) -> None:
+    names = "subjectAltName=IP:127.0.0.1"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=r", "-addext", names,
+         "-keyout", tmp_path / "key", "-out", tmp_path / "cert"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    flags = ("--tlscert", str(tmp_path / "cert"), "--tlskey", str(tmp_path / "key"))
+    registry = OwnRegistry(tmp_path / "r", *flags, "--tlscacert", str(tmp_path / "cert"))
+    try:
+        context = ssl.create_default_context(cafile=str(tmp_path / "cert"))
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            secure(registry, context, "GET", "/v2/")
+        context.load_cert_chain(tmp_path / "cert", tmp_path / "key")
+        assert secure(registry, context, "GET", "/v2/") == (200, b"{}")
+        where = f"/v2/a/blobs/uploads/?digest={digest(LAYER)}"
+        assert secure(registry, context, "POST", where, LAYER)[0] == 201
+        assert secure(registry, context, "GET", f"/v2/a/blobs/{digest(LAYER)}") == (200, LAYER)
+    finally:
+        registry.stop()
+
+
+def secure(
+    registry: OwnRegistry, context: ssl.SSLContext, method: str, path: str, body: bytes | None = None
+) -> tuple[int, bytes]:
+    connection = http.client.HTTPSConnection("127.0.0.1", registry.port, context=context, timeout=20)
+    try:
+        connection.request(method, path, body)
+        response = connection.getresponse()
+        return response.status, response.read()
+    finally:
+        connection.close()

@@ -56,7 +56,6 @@ class OwnRegistry:
         self.address = f"127.0.0.1:{self.port}"
         self._flags = ["--storage", storage or str(root / "data"), *flags]
         self._environment = {**os.environ, **(environment or {})}
-        self._tls = "--tlscert" in flags
         self.start()
 
     def start(self) -> None:

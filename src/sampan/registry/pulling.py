@@ -37,21 +37,14 @@ async def stored_blob(exchange: Exchange, repository: Repository, digest: str, s
     if exchange.head:
         return _Headless(status=200, headers={**blob_headers(digest), "Content-Length": str(size)})
     path = repository.storage.blob_path(digest)
-    if path is not None and status == 200:
-        return _Whole(path, headers=blob_headers(digest))
+    if path is not None and status == 200 and not exchange.request.secure:  # TLS has no sendfile
+        return web.FileResponse(path, headers=blob_headers(digest))
     response = web.StreamResponse(status=status, headers=headers)
     await response.prepare(exchange.request)
     async for chunk in repository.storage.read_blob(digest, start, stop):
         await response.write(chunk)
     await response.write_eof()
     return response
-
-
-class _Whole(web.FileResponse):
-    """sendfile(2), under our own ETag."""
-
-    def __init__(self, path: object, headers: dict[str, str]) -> None:
-        super().__init__(path, chunk_size=1 << 20, headers=headers)  # type: ignore[arg-type]
 
 
 class _Headless(web.Response):
