@@ -1,8 +1,10 @@
 """Builds: from a Dockerfile and a context to an image.
 
-`Builds` is the front door (`service`). Behind it: `dockerfile` (the language), `plan`, `execution` (stages side by
-side), `bases`, `copies`, `running`, `runconfig` (the instructions), `cache`, `checksums`, `sources`, `copying`,
-`mounting`, `remotes`, `context` (files), `publishing` (the image), `progress` (what is told).
+`Builds` is the front door (`service`); what it tells while it works are the events of `progress`. Behind it:
+`dockerfile` (the language), `plan`, `execution` (stages side by side), `work` (what a build's steps share), `bases`,
+`copies`, `running`, `runconfig` (the instructions), `cache`, `explaining` (why a step was not in it), `context`,
+`indexing`, `sources`, `checksums`, `copying`, `mounting`, `remotes` (files), `publishing` (the image), `ignore`
+(.dockerignore, for both ends).
 """
 
 from __future__ import annotations
