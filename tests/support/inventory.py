@@ -112,5 +112,7 @@ def _processes(daemon: Daemon) -> Iterator[str]:
         with contextlib.suppress(OSError):
             words = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
             cgroups = (path / "cgroup").read_text()
+            if not words:
+                continue  # a zombie: its parent, perhaps the host's init, has not looked yet
             if f"{daemon.cgroup_parent}/" in cgroups or str(daemon.root) in words:
                 yield f"process {path.name} {words[:300]}"
