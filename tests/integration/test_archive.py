@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from sampan.containers.archive import Download, PathStat, put_archive, stat_path
+from sampan.containers.copying.archive import Download, PathStat, put_archive, stat_path
+from sampan.containers.copying.views import Views
 from sampan.containers.model import Config, Container, HostConfig, MountPoint
-from sampan.containers.views import Views
 from sampan.errors import Forbidden, InvalidParameter, NotFound, SampanError
 from sampan.images import Snapshots
 from sampan.linux import mounts

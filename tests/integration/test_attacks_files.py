@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from sampan.containers.archive import Download, put_archive, stat_path
+from sampan.containers.copying.archive import Download, put_archive, stat_path
+from sampan.containers.copying.views import Views
 from sampan.containers.model import Config, Container, HostConfig, MountPoint
-from sampan.containers.views import Views
 from sampan.errors import SampanError
 from sampan.images import Snapshots
 from sampan.images.packing import pack

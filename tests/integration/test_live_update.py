@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from sampan.containers.changes import Changes
+from sampan.containers.life.changes import Changes
+from sampan.containers.life.updating import Updating
 from sampan.containers.model import Changing, Container, ExecConfig, HostConfig, Mount, PortBinding
-from sampan.containers.updating import Updating
 from sampan.errors import Conflict, InvalidParameter, SampanError
 from sampan.linux import mounts
 from support.daemon import SAMPAN, Daemon

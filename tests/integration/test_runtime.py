@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from sampan.containers import oci
 from sampan.containers.model import Config, Container, ExecConfig, HostConfig
+from sampan.containers.spec import oci
 from sampan.errors import Conflict, InvalidParameter, SampanError
 from sampan.linux import mounts, namespaces, pidfd
 from sampan.runtime import Attachment, Bundle, Exit, Runtime, StartFailed, cgroups, shm

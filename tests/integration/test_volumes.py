@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from sampan.containers.copying.volume_archive import VolumeArchives
 from sampan.containers.model import Config, Container, HostConfig, Mount, MountPoint, VolumeOptions
-from sampan.containers.mounting import Mounting
-from sampan.containers.mounts import resolve
-from sampan.containers.volume_archive import VolumeArchives
+from sampan.containers.mountpoints.mounting import Mounting
+from sampan.containers.mountpoints.mounts import resolve
 from sampan.errors import InvalidParameter, NotFound, SampanError
 from sampan.images import Snapshots
 from sampan.linux import mounts

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from sampan.containers import log_drivers, log_rotation
-from sampan.containers.log_format import Formatter, moment, stamp
-from sampan.containers.log_reading import Growth, LogOptions, read
+from sampan.containers.logs import log_drivers, log_rotation
+from sampan.containers.logs.log_format import Formatter, moment, stamp
+from sampan.containers.logs.log_reading import Growth, LogOptions, read
 from sampan.containers.model import LogConfig
 from sampan.containers.streams import STDERR, STDOUT
 from sampan.errors import InvalidParameter

@@ -6,18 +6,8 @@ import random
 
 import pytest
 
-from sampan.containers import (
-    log_drivers,
-    merge,
-    names,
-    networking,
-    resources,
-    restarts,
-    signals,
-    transitions,
-    validation,
-)
-from sampan.containers.host import Host
+from sampan.containers.life import restarts, transitions
+from sampan.containers.logs import log_drivers
 from sampan.containers.model import (
     TRANSITIONS,
     Config,
@@ -33,6 +23,9 @@ from sampan.containers.model import (
     Status,
     Ulimit,
 )
+from sampan.containers.rules import merge, names, resources, signals, validation
+from sampan.containers.rules.host import Host
+from sampan.containers.spec import networking
 from sampan.errors import InvalidParameter, NotSupported
 from sampan.images.model import Healthcheck, RunConfig
 from sampan.networks import Endpoint, PortRequest, PublishedPort, Sandbox

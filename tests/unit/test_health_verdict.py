@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sampan.containers.health import Check, _duration, check_of, delay, judge
+from sampan.containers.life.health import Check, _duration, check_of, delay, judge
 from sampan.containers.model import Config, Container, Health, HealthcheckConfig, HealthLog
 
 SECOND = 10**9

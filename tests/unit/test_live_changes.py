@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sampan.containers import changes
-from sampan.containers.changes import Changes
+from sampan.containers.life import changes
+from sampan.containers.life.changes import Changes
 from sampan.containers.model import Config, Container, HostConfig, Mount, MountPoint, PortBinding
 from sampan.errors import Conflict, InvalidParameter
 from sampan.networks import PortRequest, PublishedPort, assign

@@ -14,8 +14,8 @@ from sampan.containers.model import (
     TmpfsOptions,
     VolumeOptions,
 )
-from sampan.containers.mount_syntax import tmpfs_options
-from sampan.containers.mounts import oci_mounts, resolve, rootfs_propagation
+from sampan.containers.mountpoints.mount_syntax import tmpfs_options
+from sampan.containers.mountpoints.mounts import oci_mounts, resolve, rootfs_propagation
 from sampan.errors import InvalidParameter, NotFound
 from sampan.runtime import StartFailed
 

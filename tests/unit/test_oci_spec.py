@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from sampan.containers import oci
 from sampan.containers.model import Config, Container, DeviceMapping, ExecConfig, HostConfig, Ulimit
+from sampan.containers.spec import oci
 from sampan.errors import InvalidParameter, SampanError
 from sampan.runtime import capabilities, cgroups
 

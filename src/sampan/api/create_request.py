@@ -9,7 +9,7 @@ from typing import Any
 from sampan.api import decoding
 from sampan.api.call import quoted
 from sampan.api.versions import Version
-from sampan.containers.changes import Changes
+from sampan.containers.life.changes import Changes
 from sampan.containers.model import Config, EndpointSettings, HostConfig, Mount, NetworkingConfig
 from sampan.errors import InvalidParameter
 

@@ -19,7 +19,7 @@ from sampan.builds.indexing import Index
 from sampan.builds.model import State
 from sampan.builds.sources import Digested, Skip, Source
 from sampan.builds.work import Step, Work, stepped
-from sampan.containers.extracting import Rules, extract
+from sampan.containers.copying.extracting import Rules, extract
 from sampan.errors import InvalidParameter, SampanError
 from sampan.images import building
 from sampan.images.archive import TarReader

@@ -82,7 +82,7 @@ def _apply(config: RunConfig, step: ast.Instruction, exposed: Mapping[str, objec
             config.user = step.user
             return f"USER {step.user}"
         case ast.StopSignal():
-            from sampan.containers import signals
+            from sampan.containers.rules import signals
 
             signals.parse(step.signal)
             config.stop_signal = step.signal

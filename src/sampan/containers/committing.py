@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager, suppress
 import msgspec
 
 from sampan.containers.context import Context
+from sampan.containers.life.stopping import Stopping
 from sampan.containers.model import Config, Status
 from sampan.containers.roster import Record
-from sampan.containers.stopping import Stopping
 from sampan.errors import Conflict, NotFound, SampanError
 from sampan.images import references
 from sampan.images.model import Healthcheck, RunConfig

@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from sampan.containers import log_drivers
+from sampan.containers.logs import log_drivers
 from sampan.containers.model import Container, Exec, LogConfig
-from sampan.containers.mounting import Mounting
+from sampan.containers.mountpoints.mounting import Mounting
 from sampan.containers.roster import Record, Roster
 from sampan.errors import Conflict
 from sampan.images import Images, Snapshots

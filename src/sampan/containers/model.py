@@ -296,7 +296,7 @@ class MountPoint(_Docker):
     image: str = ""
     """sha256:… of the mounted image's config, which the container keeps alive as it does its own (type image)."""
     options: list[str] = msgspec.field(default_factory=list)
-    """tmpfs options; for a bind the words `containers.mounts` defines (`bind`, `ro-nonrecursive`, …)."""
+    """tmpfs options; for a bind the words `mountpoints.mounts` defines (`bind`, `ro-nonrecursive`, …)."""
 
 
 class Changing(_Docker):

@@ -15,12 +15,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from sampan.containers import etc_files, networking, oci, resources
 from sampan.containers.context import Context
-from sampan.containers.creating import adapt
-from sampan.containers.host import host
+from sampan.containers.life.creating import adapt
+from sampan.containers.life.starting import running_other
 from sampan.containers.model import Config, Container, HostConfig, NetworkingConfig
-from sampan.containers.starting import running_other
+from sampan.containers.rules import resources
+from sampan.containers.rules.host import host
+from sampan.containers.spec import etc_files, networking, oci
 from sampan.networks import Sandbox
 from sampan.runtime import Bundle, foreground
 

@@ -13,20 +13,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sampan.containers import linking, log_drivers, log_reading, renaming, signals
-from sampan.containers.archive import PathStat
 from sampan.containers.attaching import Attaching, AttachOptions
-from sampan.containers.changes import Changes
 from sampan.containers.committing import Committing, run_config
-from sampan.containers.connecting import Connecting
 from sampan.containers.context import Context, Intent, not_running
-from sampan.containers.creating import Creating
-from sampan.containers.ending import Ending
-from sampan.containers.execs import Execs
-from sampan.containers.files import Files
-from sampan.containers.health import Checking
-from sampan.containers.log_reading import LogOptions
-from sampan.containers.log_rotation import Rotating
+from sampan.containers.copying.archive import PathStat
+from sampan.containers.copying.files import Files
+from sampan.containers.copying.volume_archive import VolumeArchives
+from sampan.containers.life import renaming
+from sampan.containers.life.changes import Changes
+from sampan.containers.life.connecting import Connecting
+from sampan.containers.life.creating import Creating
+from sampan.containers.life.ending import Ending
+from sampan.containers.life.execs import Execs
+from sampan.containers.life.health import Checking
+from sampan.containers.life.reconcile import Reconcile
+from sampan.containers.life.removing import Removing
+from sampan.containers.life.starting import Starting
+from sampan.containers.life.stopping import Stopping
+from sampan.containers.life.unhealthy import Unhealthy
+from sampan.containers.life.updating import Updating
+from sampan.containers.logs import log_drivers, log_reading
+from sampan.containers.logs.log_reading import LogOptions
+from sampan.containers.logs.log_rotation import Rotating
 from sampan.containers.model import (
     Config,
     Container,
@@ -37,18 +45,13 @@ from sampan.containers.model import (
     NetworkingConfig,
     Status,
 )
-from sampan.containers.mounting import Mounting, users_of_volume
+from sampan.containers.mountpoints.mounting import Mounting, users_of_volume
 from sampan.containers.oneshot import OneShots
-from sampan.containers.reconcile import Reconcile
-from sampan.containers.removing import Removing
 from sampan.containers.roster import Record
-from sampan.containers.starting import Starting
-from sampan.containers.stopping import Stopping
+from sampan.containers.rules import signals
+from sampan.containers.spec import linking
 from sampan.containers.streams import LogLine, Stream
 from sampan.containers.top import Processes
-from sampan.containers.unhealthy import Unhealthy
-from sampan.containers.updating import Updating
-from sampan.containers.volume_archive import VolumeArchives
 from sampan.containers.watching import Watching
 from sampan.errors import InvalidParameter, SampanError
 from sampan.images import Images, Snapshots

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
-from sampan.containers import networking, stats, top
+from sampan.containers import stats, top
 from sampan.containers.context import Context
-from sampan.containers.execs import check_active
+from sampan.containers.life.execs import check_active
 from sampan.containers.model import Status
 from sampan.containers.roster import Record
+from sampan.containers.spec import networking
 from sampan.containers.stats import Usage
 from sampan.errors import Conflict, SampanError
 

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from sampan.api.call import Call, empty, reply
 from sampan.api.timestamps import rfc3339
-from sampan.containers.archive import PathStat
+from sampan.containers.copying.archive import PathStat
 from sampan.errors import InvalidParameter, SampanError
 
 TAR = "application/x-tar"

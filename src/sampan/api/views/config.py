@@ -122,7 +122,7 @@ def host_config(value: HostConfig) -> dict[str, Any]:
     if value.mounts:
         shown["Mounts"] = [_mount(one) for one in value.mounts]
     if not value.privileged:
-        # None given: the engine's own (`containers.oci` puts the same into the OCI spec).
+        # None given: the engine's own (`containers.spec.oci` puts the same into the OCI spec).
         shown["MaskedPaths"] = list(paths.masked()) if value.masked_paths is None else value.masked_paths
         shown["ReadonlyPaths"] = list(paths.READONLY) if value.readonly_paths is None else value.readonly_paths
     return shown

@@ -8,8 +8,8 @@ from typing import Any
 from sampan.api.timestamps import human, rfc3339
 from sampan.api.versions import Version
 from sampan.api.views import config as shown
-from sampan.containers import log_drivers
 from sampan.containers.context import LOG
+from sampan.containers.logs import log_drivers
 from sampan.containers.model import Container, Exec, Health, Status
 
 SHORT = 12

@@ -1,0 +1,1 @@
+"""A container's files from outside: cp, export, volume archives."""

@@ -1,0 +1,1 @@
+"""What containers print: drivers, conmon's file format, reading it back, rotation."""

@@ -1,0 +1,1 @@
+"""What a request may ask for, in Docker's words. Pure."""

@@ -1,0 +1,1 @@
+"""From a container document to an OCI runtime spec, and the files made beside it."""
