@@ -1,4 +1,4 @@
-"""A container's archive unpacked below a local directory, for `cp` out of a container.
+"""A container's archive unpacked below a local directory: `cp` out of a container, `build --output type=local`.
 
 The archive comes from inside a container and is not trusted: every path is walked from the directory's descriptor
 without following links, so neither `..` nor a symlink that the archive planted leads outside (CVE-2018-15664's kind).
@@ -15,12 +15,17 @@ from ..errors import CliError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from typing import Protocol
+
+    class Source(Protocol):
+        def read(self, size: int, /) -> bytes: ...
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def unpack(source: Joined, directory: str, rename: Callable[[str], str]) -> None:
-    """Unpack the tar stream `source` into `directory`; `rename` gives each entry's (and hard link's) local name."""
+def unpack(source: Source, directory: str, rename: Callable[[str], str], devices: bool = True) -> None:
+    """Unpack the tar stream `source` into `directory`; `rename` gives each entry's (and hard link's) local name.
+    Without `devices`, device nodes are left out: they need root."""
     root = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         with tarfile.open(
@@ -32,7 +37,8 @@ def unpack(source: Joined, directory: str, rename: Callable[[str], str]) -> None
         ) as archive:
             unpacker = _Unpacker(root, directory, rename)
             for member in archive:
-                unpacker.take(archive, member)
+                if devices or not (member.ischr() or member.isblk()):
+                    unpacker.take(archive, member)
             unpacker.finish()
     except tarfile.TarError as error:
         raise CliError(f"cannot read the archive: {error}") from None
