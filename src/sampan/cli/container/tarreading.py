@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     class Source(Protocol):
         def read(self, size: int, /) -> bytes: ...
 
+
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
