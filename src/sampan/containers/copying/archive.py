@@ -63,7 +63,7 @@ def stat_path(views: Views, container: Container, rootfs: Path, path: str, ref: 
 
 
 class Download:
-    """GET: `stat`, then an iterator of tar chunks of about 1 MiB (see `images.packing`). `close` it, also unread."""
+    """GET: `stat`, then an iterator of tar chunks (see `images.packing`). `close` it, also unread."""
 
     def __init__(self, views: Views, container: Container, rootfs: Path, path: str, ref: str) -> None:
         """Blocks."""

@@ -12,7 +12,7 @@ from sampan.images.packing import Options, pack
 
 
 class Export:
-    """Iterate for chunks of about 1 MiB; `close` it, also unread. Making one blocks."""
+    """Iterate for chunks; `close` it, also unread. Making one blocks."""
 
     def __init__(self, views: Views, container: Container, rootfs: Path) -> None:
         with ExitStack() as stack:
