@@ -233,6 +233,7 @@ def test_a_volume_at_etc_does_not_hide_the_files_made_for_the_container(daemon: 
     assert hostname == "thatbox" and int(nameservers) >= 1 and int(groups) >= 1
 
 
+@pytest.mark.docker_cli(25)
 def test_link_local_addresses_are_further_addresses_of_the_interface(daemon: Daemon) -> None:
     shown = daemon.ok("run", "--rm", "--link-local-ip", "169.254.3.4", "busybox", "ip", "-4", "addr", "show", "eth0")
     assert "inet 169.254.3.4/16 " in shown and shown.count("inet ") == 2
