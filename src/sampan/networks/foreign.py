@@ -73,6 +73,10 @@ class Foreign:
         wiring = self._wiring
         try:
             blocking, present = forwarding.look(wiring.nft, wiring.rules.table)
+            if not wiring.rules.bridges:  # the accept rule goes with the last bridge
+                blocking = []
+                if self.chains:
+                    forwarding.withdraw(wiring.nft, wiring.rules.table)
             if bool(blocking) != wiring.rules.mark or not present:
                 if not present:
                     log.warning("nftables table inet %s was removed by somebody; putting it back", wiring.rules.table)
