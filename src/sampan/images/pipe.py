@@ -38,8 +38,8 @@ class Pipe:
         if self._gathered_size >= _GATHER:
             self._flush()
             await self._room.wait()
-            if self._closed:
-                raise BrokenPipeError("the consumer stopped")
+        if self._closed:
+            raise BrokenPipeError("the consumer stopped")
 
     def _flush(self) -> None:
         if not self._gathered:
@@ -48,7 +48,7 @@ class Pipe:
         self._gathered, self._gathered_size = [], 0
         with self._lock:
             self._under_way += len(data)
-            if self._under_way > LIMIT:
+            if self._under_way > LIMIT and not self._closed:  # nobody will make room any more
                 self._room.clear()
         self._queue.put(data)
 
