@@ -179,6 +179,20 @@ async def test_a_hijackable_request_may_come_in_pieces(api: Served) -> None:
     assert await reader.read() == b""
 
 
+async def test_a_hijackable_request_may_have_a_body_beyond_the_read_buffer(api: Served) -> None:
+    """The parser keeps the rest of such a body back until the handler reads, and hands it on when asked with b""."""
+    stream = make(api, "e1", state=running())
+    reader, writer = await api.connect()
+    body = b'{"Tty":false,"Unknown":"' + b"x" * 600_000 + b'"}'
+    writer.write(
+        b"POST /v1.51/exec/e1/start HTTP/1.1\r\nHost: d\r\nUpgrade: tcp\r\nConnection: Upgrade\r\n"
+        b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    )
+    assert b" 101 UPGRADED" in await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+    stream.output.put_nowait(None)
+    assert await reader.read() == b""
+
+
 async def test_wait_answers_its_headers_at_once(api: Served) -> None:
     container = api.engine.containers.add("c")
     reader, writer = await api.connect()

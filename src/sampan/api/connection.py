@@ -60,6 +60,9 @@ class Connection(RequestHandler):
 
     # -- the gate ----------------------------------------------------------------------------------
     def data_received(self, data: bytes) -> None:
+        if not data:  # not from the socket: aiohttp asks its parser for what it held back while a body was not read
+            super().data_received(data)
+            return
         if self._gated:
             self._hold(data)
             return
@@ -105,8 +108,6 @@ class Connection(RequestHandler):
             self._asked = self._messages[-1][1]
 
     def _hold(self, data: bytes) -> None:
-        if not data:  # aiohttp hands on the (empty) rest of an upgraded request's body; empty input would mean its end
-            return
         self._early.append(data)
         if not self._early_paused and sum(map(len, self._early)) > _EARLY_LIMIT and self.transport is not None:
             self._early_paused = True
