@@ -216,6 +216,13 @@ def test_children_keep_their_parent_and_take_it_along(shelf: Shelf) -> None:
     assert rows(shelf.images.delete(top, prune=False)).count(f"D {below}") == 0
 
 
+def test_the_last_name_of_a_parent_goes_and_the_parent_stays(shelf: Shelf) -> None:
+    below = shelf.put("below:1")
+    shelf.put("top", layers=2, parent=below)
+    assert rows(shelf.images.delete("below:1")) == ["U below:1"]
+    assert shelf.images.resolve(below).repo_tags == []
+
+
 def test_layers_below_a_container_outlive_their_image(shelf: Shelf) -> None:
     id = shelf.put("a:1", layers=2)
     top = shelf.images.resolve(id).chain_id

@@ -132,8 +132,8 @@ def _dangling(filters: Filters) -> bool | None:
     if not values:
         return None
     known = {"true": True, "1": True, "false": False, "0": False}
-    found = {known.get(value) for value in values}
-    if None in found or len(found) > 1:
+    found = {known[value] for value in values if value in known}  # beside one that counts, nonsense does not
+    if len(found) != 1:
         raise InvalidParameter(f"invalid filter 'dangling=[{' '.join(values)}]'")
     return found.pop()
 

@@ -125,7 +125,7 @@ class Removal:
             self._check(id, soft=not force)
         except _Refused as refused:
             # After an untag, an image that something still needs just stays.
-            if quiet and (self._catalog.names(id) or refused.used):
+            if quiet and (self._catalog.names(id) or self._catalog.children(id) or refused.used):
                 return
             raise
         for name in list(self._catalog.names(id)):

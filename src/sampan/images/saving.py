@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from sampan.errors import NotFound
 from sampan.images import manifests, references, tarwriter
 from sampan.images.catalog import Catalog
 from sampan.images.content import CHUNK
@@ -41,13 +42,20 @@ def choose(catalog: Catalog, refs: list[str], platform: Platform | None) -> list
     chosen: dict[str, Chosen] = {}
     for ref in refs:
         named: list[tuple[str, Reference | None]] = [*_names(catalog, ref)]
-        for id, name in named or [(catalog.find(ref), None)]:
+        for id, name in named or [(_find(catalog, ref), None)]:
             if platform is not None:
                 catalog.require_platform(ref, id, platform)
             image = chosen.setdefault(id, Chosen(id))
             if name is not None and name not in image.names:
                 image.names.append(name)
     return list(chosen.values())
+
+
+def _find(catalog: Catalog, ref: str) -> str:
+    try:
+        return catalog.find(ref)
+    except NotFound:
+        raise NotFound(f"No such image: {ref}") from None  # unlike elsewhere, without a tag that was not asked for
 
 
 def _names(catalog: Catalog, ref: str) -> list[tuple[str, Reference]]:
