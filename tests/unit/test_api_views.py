@@ -60,27 +60,6 @@ def test_status_is_what_docker_prints(value: State, text: str) -> None:
     assert views.status_text(container(state=value), 6 * SECOND) == text
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0.4, "Less than a second"),
-        (1.9, "1 second"),
-        (59, "59 seconds"),
-        (60, "About a minute"),
-        (46 * 60, "46 minutes"),
-        (65 * 60, "About an hour"),
-        (90 * 60, "2 hours"),
-        (47 * 3600, "47 hours"),
-        (3 * 86400, "3 days"),
-        (15 * 86400, "2 weeks"),
-        (65 * 86400, "2 months"),
-        (800 * 86400, "2 years"),
-    ],
-)
-def test_durations_for_people(seconds: float, text: str) -> None:
-    assert timestamps.human(int(seconds * SECOND)) == text
-
-
 def test_times_are_gos() -> None:
     assert timestamps.rfc3339(0) == "0001-01-01T00:00:00Z"
     assert timestamps.rfc3339(SECOND) == "1970-01-01T00:00:01Z"

@@ -18,7 +18,8 @@ from sampan.cli.references import parse
 from sampan.cli.row import Row
 from sampan.cli.tabs import align, ellipsis
 from sampan.cli.timestamps import timestamp
-from sampan.cli.units import bytes_size, go_duration, human_duration, human_size
+from sampan.cli.units import bytes_size, human_size
+from sampan.golang import duration_text, human_duration
 
 SECOND = 1_000_000_000
 
@@ -72,7 +73,7 @@ def test_lengths_of_time_in_one_unit(seconds: float, shown: str) -> None:
 
 def test_go_durations() -> None:
     given = (0, 1, 1500, 1_500_000, SECOND, 90 * SECOND, 3600 * SECOND, 3661 * SECOND + 500_000_000, -5 * SECOND)
-    assert [go_duration(value) for value in given] == [
+    assert [duration_text(value) for value in given] == [
         "0s", "1ns", "1.5µs", "1.5ms", "1s", "1m30s", "1h0m0s", "1h1m1.5s", "-5s",
     ]  # fmt: skip
 

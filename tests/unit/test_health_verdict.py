@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
-from sampan.containers.life.health import Check, _duration, check_of, delay, judge
+from sampan.containers.life.health import Check, check_of, delay, judge
 from sampan.containers.model import Config, Container, Health, HealthcheckConfig, HealthLog
 
 SECOND = 10**9
@@ -63,10 +61,3 @@ def test_the_command_and_the_defaults() -> None:
     plain = of(test=["CMD", "a", "b"], interval=2 * SECOND, retries=1)
     assert plain is not None
     assert (plain.command, plain.interval, plain.retries) == (["a", "b"], 2, 1)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(30, "30s"), (0.5, "500ms"), (1.5, "1.5s"), (90, "1m30s"), (3600, "1h0m0s"), (1e-6, "1µs")]
-)
-def test_durations_are_go_s(seconds: float, text: str) -> None:
-    assert _duration(seconds) == text

@@ -13,6 +13,7 @@ from aiohttp import web
 from sampan.api import decoding
 from sampan.api.versions import Version
 from sampan.errors import InvalidParameter
+from sampan.golang import quote
 
 if TYPE_CHECKING:
     from sampan.engine import Engine
@@ -62,9 +63,9 @@ class Call:
         if not value:
             return None
         if not re.fullmatch(r"[+-]?[0-9]+", value):
-            raise InvalidParameter(f"strconv.Atoi: parsing {quoted(value)}: invalid syntax")
+            raise InvalidParameter(f"strconv.Atoi: parsing {quote(value)}: invalid syntax")
         if not -(1 << 63) <= (number := int(value)) < 1 << 63:
-            raise InvalidParameter(f"strconv.Atoi: parsing {quoted(value)}: value out of range")
+            raise InvalidParameter(f"strconv.Atoi: parsing {quote(value)}: value out of range")
         return number
 
     # -- body --------------------------------------------------------------------------------------
@@ -137,15 +138,10 @@ def empty(status: int = 204) -> web.Response:
     return web.Response(status=status)
 
 
-def quoted(text: str) -> str:
-    """Go's %q for ordinary text."""
-    return msgspec.json.encode(text).decode()
-
-
 def parse_query(query: str) -> dict[str, list[str]]:
     """A raw query string. Raises `InvalidParameter` as net/url words it."""
     if bad := _BAD_ESCAPE.search(query):
-        raise InvalidParameter(f"invalid URL escape {quoted(bad[0])}")
+        raise InvalidParameter(f"invalid URL escape {quote(bad[0])}")
     values: dict[str, list[str]] = {}
     for pair in query.split("&"):
         if not pair:
@@ -159,5 +155,5 @@ def parse_query(query: str) -> dict[str, list[str]]:
 
 def parse_path(path: str) -> str:
     if bad := _BAD_ESCAPE.search(path):
-        raise InvalidParameter(f"invalid URL escape {quoted(bad[0])}")
+        raise InvalidParameter(f"invalid URL escape {quote(bad[0])}")
     return unquote(path)

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sampan.api import decoding
-from sampan.api.call import quoted
 from sampan.api.versions import Version
 from sampan.containers.life.changes import Changes
 from sampan.containers.model import Config, EndpointSettings, HostConfig, Mount, NetworkingConfig
 from sampan.errors import InvalidParameter
+from sampan.golang import quote
 
 _RESOURCE_NAMES = (
     "CpuShares Memory NanoCpus CgroupParent BlkioWeight BlkioWeightDevice BlkioDeviceReadBps BlkioDeviceWriteBps "
@@ -139,7 +139,7 @@ def _fitting_options(mount: Mount) -> None:
         ("TmpfsOptions", mount.tmpfs_options, "tmpfs"),
     ):
         if given is not None and mount.type != kind:
-            raise InvalidParameter(f"{name} must not be specified on mount type {quoted(mount.type)}")
+            raise InvalidParameter(f"{name} must not be specified on mount type {quote(mount.type)}")
 
 
 def _old_read_only(mount: Mount) -> None:
@@ -227,7 +227,7 @@ def _interface_sysctls(request: CreateRequest, version: Version) -> None:
             continue
         if version > (1, 47):
             raise InvalidParameter(
-                f"interface specific sysctl setting {quoted(key)} must be supplied using driver option '{_SYSCTLS}'"
+                f"interface specific sysctl setting {quote(key)} must be supplied using driver option '{_SYSCTLS}'"
             )
         if parts[3] != "eth0":
             raise InvalidParameter(
@@ -241,7 +241,7 @@ def _interface_sysctls(request: CreateRequest, version: Version) -> None:
     options = dict(endpoint.driver_opts or {})
     text = ",".join(moved.values())
     request.warnings.append(
-        f"Migrated sysctl {quoted(','.join(moved))} to DriverOpts{{{quoted(_SYSCTLS)}:{quoted(text)}}}."
+        f"Migrated sysctl {quote(','.join(moved))} to DriverOpts{{{quote(_SYSCTLS)}:{quote(text)}}}."
     )
     options[_SYSCTLS] = ",".join([text, options[_SYSCTLS]] if options.get(_SYSCTLS) else [text])
     endpoint.driver_opts = options

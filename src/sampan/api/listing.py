@@ -6,10 +6,10 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from sampan.api.call import quoted
 from sampan.api.filters import Filters
 from sampan.containers.model import Container, Status
 from sampan.errors import InvalidParameter
+from sampan.golang import quote
 
 _NAMES = "ancestor before exited expose health id is-task isolation label name network publish since status volume"
 ACCEPTED = frozenset(_NAMES.split())
@@ -50,7 +50,7 @@ def select(
     for value in filters.get("exited"):
         if not re.fullmatch(r"[+-]?[0-9]+", value):
             raise InvalidParameter(
-                f"invalid filter 'exited={value}': strconv.Atoi: parsing {quoted(value)}: invalid syntax"
+                f"invalid filter 'exited={value}': strconv.Atoi: parsing {quote(value)}: invalid syntax"
             )
         exited.add(int(value))
     for value in filters.get("status"):
@@ -91,7 +91,7 @@ def _ports(name: str, filters: Filters) -> frozenset[str]:
             if not (number.isascii() and number.isdigit() and int(number) < 65536):
                 raise InvalidParameter(
                     f"error while looking up for {name} {value}: "
-                    f"strconv.ParseUint: parsing {quoted(number)}: invalid syntax"
+                    f"strconv.ParseUint: parsing {quote(number)}: invalid syntax"
                 )
         if dash and int(last) < int(first):
             raise InvalidParameter(

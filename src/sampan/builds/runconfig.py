@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from sampan.builds.dockerfile import ast
 from sampan.errors import InvalidParameter
+from sampan.golang import duration_text
 from sampan.images.model import Healthcheck, RunConfig
 
 SHELL = ("/bin/sh", "-c")
@@ -128,21 +129,9 @@ def _healthcheck(config: RunConfig, step: ast.Healthcheck) -> str:
     )
     config.healthcheck = check
     times = (step.interval, step.timeout, step.start_period, step.start_interval)
-    shown = " ".join(f'"{_go_duration(one)}"' for one in times)
+    shown = " ".join(f'"{duration_text(one)}"' for one in times)
     retries = f"'\\x{step.retries:02x}'" if step.retries < 32 else f"'{chr(step.retries)}'"
     return f"HEALTHCHECK &{{{quoted(step.test)} {shown} {retries}}}"
-
-
-def _go_duration(nanoseconds: int) -> str:
-    """time.Duration.String, for the whole milliseconds that a healthcheck can have."""
-    if nanoseconds < 10**9:
-        return f"{nanoseconds / 10**6:g}ms" if nanoseconds else "0s"
-    seconds = nanoseconds / 10**9
-    hours, rest = divmod(seconds, 3600)
-    minutes, rest = divmod(rest, 60)
-    if hours:
-        return f"{int(hours)}h{int(minutes)}m{rest:g}s"
-    return f"{int(minutes)}m{rest:g}s" if minutes else f"{rest:g}s"
 
 
 def run_history(words: Sequence[str], arguments: Sequence[tuple[str, str]]) -> str:

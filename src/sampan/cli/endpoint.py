@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 
+from sampan.golang import quote
+
 from .errors import CliError
-from .values import quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

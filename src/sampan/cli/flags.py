@@ -9,6 +9,8 @@ A `Flag` says what may be given, `parse` reads an argument list into a `Flags`. 
 
 from __future__ import annotations
 
+from sampan.golang import quote, quote_char
+
 from . import values
 from .errors import UsageError
 
@@ -210,7 +212,7 @@ class _Reader:
             letter, letters = letters[0], letters[1:]
             flag = self.shorts.get(letter)
             if flag is None:
-                raise UsageError(f"unknown shorthand flag: {values.quote_char(letter)} in -{letter}{letters}")
+                raise UsageError(f"unknown shorthand flag: {quote_char(letter)} in -{letter}{letters}")
             if len(letters) > 1 and letters[0] == "=":
                 text, letters = letters[1:], ""
             elif flag.type == "bool":
@@ -220,7 +222,7 @@ class _Reader:
             elif self.rest:
                 text = self.rest.pop(0)
             else:
-                raise UsageError(f"flag needs an argument: {values.quote_char(letter)} in -{letter}")
+                raise UsageError(f"flag needs an argument: {quote_char(letter)} in -{letter}")
             if flag.short_deprecated:
                 self.warn(f"Flag shorthand -{letter} has been deprecated, {flag.short_deprecated}")
             self._put(flag, text)
@@ -232,7 +234,7 @@ class _Reader:
             shown = f"--{flag.name}"
             if flag.short and not flag.short_deprecated:
                 shown = f"-{flag.short}, {shown}"
-            raise UsageError(f'invalid argument {values.quote(text)} for "{shown}" flag: {error}') from None
+            raise UsageError(f'invalid argument {quote(text)} for "{shown}" flag: {error}') from None
         if flag.deprecated:
             self.warn(f"Flag --{flag.name} has been deprecated, {flag.deprecated}")
 

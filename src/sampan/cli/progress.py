@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import os
 
+from sampan.golang import SECOND, duration_text
+
 from .errors import CliError
-from .units import SECOND, go_duration, human_size
+from .units import human_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,7 +50,7 @@ def _time_left(detail: dict[str, Any], current: int, total: int, share: int, wid
     if width <= 50 or current <= 0 or start <= 0 or share >= 50:
         return ""
     seconds = int((total - current) * ((now - start) / current) + 0.5)
-    return " " + go_duration(seconds * SECOND)
+    return " " + duration_text(seconds * SECOND)
 
 
 def show(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 
+from sampan.golang import duration, quote
+
 from .errors import CliError
 from .units import days_from_civil
-from .values import duration, quote
 
 
 def timestamp(text: str, now: float | None = None) -> str:

@@ -1,11 +1,11 @@
-"""Sizes, durations and times as Docker writes them (go-units, Go's time package). Reading them is `values`' work."""
+"""Sizes and times as Docker writes them (go-units, Go's time package). Reading them is `values`' work."""
 
 from __future__ import annotations
 
+from sampan.golang import SECOND
+
 _DECIMAL = ("B", "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB")
 _BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB", "YiB")
-
-SECOND = 1_000_000_000
 
 
 def _scaled(size: float, base: float, names: tuple[str, ...]) -> tuple[float, str]:
@@ -31,57 +31,6 @@ def bytes_size(size: float) -> str:
 def go_exponent(value: float, precision: int) -> str:
     """%.Ng where the exponent shows; Python and Go agree on its two digits."""
     return f"{value:.{precision}g}"
-
-
-def human_duration(nanoseconds: int) -> str:
-    """A rough length of time in one unit: "3 minutes", "About an hour", "2 weeks"."""
-    seconds = int(nanoseconds / SECOND)
-    if seconds < 1:
-        return "Less than a second"
-    if seconds == 1:
-        return "1 second"
-    if seconds < 60:
-        return f"{seconds} seconds"
-    minutes = seconds // 60
-    if minutes == 1:
-        return "About a minute"
-    if minutes < 60:
-        return f"{minutes} minutes"
-    hours = int(nanoseconds / SECOND / 3600 + 0.5)
-    if hours == 1:
-        return "About an hour"
-    if hours < 48:
-        return f"{hours} hours"
-    if hours < 24 * 7 * 2:
-        return f"{hours // 24} days"
-    if hours < 24 * 30 * 2:
-        return f"{hours // 24 // 7} weeks"
-    if hours < 24 * 365 * 2:
-        return f"{hours // 24 // 30} months"
-    return f"{int(nanoseconds / SECOND / 3600) // 24 // 365} years"
-
-
-def go_duration(nanoseconds: int) -> str:
-    """time.Duration's String(): 1h2m3.5s, 1.5ms, 0s."""
-    if nanoseconds == 0:
-        return "0s"
-    sign, left = ("-", -nanoseconds) if nanoseconds < 0 else ("", nanoseconds)
-    if left < SECOND:
-        for unit, scale in (("ns", 1), ("µs", 1000), ("ms", 1_000_000)):
-            if left < scale * 1000:
-                return f"{sign}{_fraction(left, scale)}{unit}"
-    hours, left = divmod(left, 3600 * SECOND)
-    minutes, left = divmod(left, 60 * SECOND)
-    out = f"{hours}h" if hours else ""
-    if hours or minutes:
-        out += f"{minutes}m"
-    return f"{sign}{out}{_fraction(left, SECOND)}s"
-
-
-def _fraction(value: int, scale: int) -> str:
-    whole, rest = divmod(value, scale)
-    digits = f"{rest:0{len(str(scale)) - 1}d}".rstrip("0") if scale > 1 else ""
-    return f"{whole}.{digits}" if digits else str(whole)
 
 
 def local_time(seconds: int, nanoseconds: int = 0) -> str:

@@ -1,54 +1,16 @@
-"""Readers of flag values: Go's number, bool and duration syntax, sizes, and Go's words for what is wrong.
+"""Readers of flag values: Go's number syntax, sizes, and Go's words for what is wrong.
 
 Each reader takes the text and returns the value or raises ValueError with the message docker prints.
 """
 
 from __future__ import annotations
 
+from sampan.golang import boolean, duration, quote
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
-
-_ESCAPES = {
-    '"': '\\"',
-    "\\": "\\\\",
-    "\n": "\\n",
-    "\t": "\\t",
-    "\r": "\\r",
-    "\a": "\\a",
-    "\b": "\\b",
-    "\f": "\\f",
-    "\v": "\\v",
-}
-
-
-def quote(text: str) -> str:
-    """Go's %q of a string."""
-    out = []
-    for char in text:
-        if char in _ESCAPES:
-            out.append(_ESCAPES[char])
-        elif char.isprintable():
-            out.append(char)
-        elif ord(char) < 0x80:
-            out.append(f"\\x{ord(char):02x}")
-        else:
-            out.append(f"\\u{ord(char):04x}" if ord(char) < 0x10000 else f"\\U{ord(char):08x}")
-    return '"' + "".join(out) + '"'
-
-
-def quote_char(char: str) -> str:
-    """Go's %q of a byte."""
-    return "'\\''" if char == "'" else f"'{quote(char)[1:-1]}'"
-
-
-def boolean(text: str) -> bool:
-    if text in ("1", "t", "T", "true", "TRUE", "True"):
-        return True
-    if text in ("0", "f", "F", "false", "FALSE", "False"):
-        return False
-    raise ValueError(f"strconv.ParseBool: parsing {quote(text)}: invalid syntax")
 
 
 def _parse_int(text: str, low: int, high: int, function: str) -> int:
@@ -82,42 +44,6 @@ def uint64(text: str) -> int:
 
 def uint16(text: str) -> int:
     return _parse_int(text, 0, (1 << 16) - 1, "ParseUint")
-
-
-_UNITS = {"ns": 1, "us": 1000, "µs": 1000, "μs": 1000, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
-
-
-def duration(text: str) -> int:
-    """Go's time.ParseDuration, in nanoseconds."""
-    rest = text[1:] if text[:1] in ("+", "-") else text
-    if rest == "0":
-        return 0
-    if not rest:
-        raise ValueError(f"time: invalid duration {quote(text)}")
-    total = 0
-    while rest:
-        end = 0
-        while end < len(rest) and (rest[end] in "0123456789."):
-            end += 1
-        number, rest = rest[:end], rest[end:]
-        if not number or number == "." or number.count(".") > 1:
-            raise ValueError(f"time: invalid duration {quote(text)}")
-        end = 0
-        while end < len(rest) and rest[end] not in "0123456789.":
-            end += 1
-        unit, rest = rest[:end], rest[end:]
-        if not unit:
-            raise ValueError(f"time: missing unit in duration {quote(text)}")
-        scale = _UNITS.get(unit)
-        if scale is None:
-            raise ValueError(f"time: unknown unit {quote(unit)} in duration {quote(text)}")
-        whole, _, part = number.partition(".")
-        total += int(whole or "0") * scale
-        if part:
-            total += int(part) * scale // 10 ** len(part)
-        if total > (1 << 63) - 1:
-            raise ValueError(f"time: invalid duration {quote(text)}")
-    return -total if text[0] == "-" else total
 
 
 def go_float(text: str) -> float:

@@ -11,13 +11,14 @@ import msgspec
 from aiohttp import web
 
 from sampan.api import create_request, decoding, listing
-from sampan.api.call import JSON, Call, empty, quoted, reply
+from sampan.api.call import JSON, Call, empty, reply
 from sampan.api.filters import Filters
 from sampan.api.handlers import sizes
 from sampan.api.timestamps import parse_until, rfc3339
 from sampan.api.views import container as views
 from sampan.containers.model import Container
 from sampan.errors import InvalidParameter, NotFound, SampanError
+from sampan.golang import quote
 from sampan.images import platforms
 
 
@@ -219,7 +220,7 @@ async def wait(call: Call) -> web.StreamResponse:
     if call.version >= (1, 30):
         condition = call.text("condition") or condition
         if condition not in ("not-running", "next-exit", "removed", "healthy"):
-            raise InvalidParameter(f"invalid condition: {quoted(condition)}")
+            raise InvalidParameter(f"invalid condition: {quote(condition)}")
     reference = containers.get(call.name).id
     waiting = asyncio.ensure_future(containers.wait(reference, condition))
     try:
@@ -265,9 +266,9 @@ def dimensions(call: Call) -> tuple[int, int]:
         text = call.text(key)
         digits = text.removeprefix("-")
         if not (digits.isascii() and digits.isdigit()):
-            raise InvalidParameter(f"invalid resize {what} {quoted(text)}: invalid syntax")
+            raise InvalidParameter(f"invalid resize {what} {quote(text)}: invalid syntax")
         if text.startswith("-") or int(digits) >= 1 << 32:
-            raise InvalidParameter(f"invalid resize {what} {quoted(text)}: value out of range")
+            raise InvalidParameter(f"invalid resize {what} {quote(text)}: value out of range")
         sizes.append(int(digits))
     return sizes[0], sizes[1]
 

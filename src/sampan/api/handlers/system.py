@@ -11,7 +11,7 @@ import msgspec
 from aiohttp import web
 
 from sampan import system
-from sampan.api.call import JSON, Call, quoted, reply
+from sampan.api.call import JSON, Call, reply
 from sampan.api.filters import Filters
 from sampan.api.handlers import builds
 from sampan.api.handlers.containers import rows as container_rows
@@ -21,6 +21,7 @@ from sampan.api.views import image as image_views
 from sampan.api.views import system as views
 from sampan.api.views import volume as volume_views
 from sampan.errors import InvalidParameter, NotSupported, Unavailable
+from sampan.golang import quote
 from sampan.store import Event
 
 _PING = {
@@ -32,6 +33,10 @@ _PING = {
 }
 NDJSON = "application/x-ndjson"
 JSON_SEQUENCE = "application/json-seq"
+EVENT_LAG = 0.02
+"""Seconds from an event to its delivery: the answer to the request that caused it is with its client by then. An
+attached `compose up` (2.26) depends on it: at Ctrl-C the last container's end must not be heard before `stop` has been
+answered, or it closes a channel twice. dockerd answers tens of milliseconds before it says `die`."""
 
 
 async def ping(call: Call) -> web.StreamResponse:
@@ -68,6 +73,7 @@ async def events(call: Call) -> web.StreamResponse:
             async for event in _until(aiter(subscription), until):
                 # What came between subscribing and reading the history is in both.
                 if event.time > last and event_views.wanted(event, filters, call.version):
+                    await asyncio.sleep(min(event.time / 1e9 + EVENT_LAG - time.time(), EVENT_LAG))
                     await response.write(_line(event))
         await response.write_eof()
         return response
@@ -170,7 +176,7 @@ async def plugins(call: Call) -> web.StreamResponse:
 async def plugin_missing(call: Call) -> web.StreamResponse:
     from sampan.errors import NotFound
 
-    raise NotFound(f"plugin {quoted(call.name)} not found")
+    raise NotFound(f"plugin {quote(call.name)} not found")
 
 
 async def plugin_unsupported(call: Call) -> web.StreamResponse:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from sampan.api.timestamps import human, rfc3339
+from sampan.api.timestamps import rfc3339
 from sampan.api.versions import Version
 from sampan.api.views import config as shown
 from sampan.containers.context import LOG
 from sampan.containers.logs import log_drivers
 from sampan.containers.model import Container, Exec, Health, Status
+from sampan.golang import human_duration
 
 SHORT = 12
 
@@ -21,11 +22,11 @@ def status_text(container: Container, now: int) -> str:
     match state.status:
         case Status.RUNNING:
             health = f" ({health_text(state.health)})" if state.health is not None else ""
-            return f"Up {human(now - state.started_at)}{health}"
+            return f"Up {human_duration(now - state.started_at)}{health}"
         case Status.PAUSED:
-            return f"Up {human(now - state.started_at)} (Paused)"
+            return f"Up {human_duration(now - state.started_at)} (Paused)"
         case Status.RESTARTING:
-            return f"Restarting ({state.exit_code}) {human(now - state.finished_at)} ago"
+            return f"Restarting ({state.exit_code}) {human_duration(now - state.finished_at)} ago"
         case Status.REMOVING:
             return "Removal In Progress"
         case Status.DEAD:
@@ -35,7 +36,7 @@ def status_text(container: Container, now: int) -> str:
     if not state.finished_at:
         # Never ran: its start failed.
         return "Created"
-    return f"Exited ({state.exit_code}) {human(now - state.finished_at)} ago"
+    return f"Exited ({state.exit_code}) {human_duration(now - state.finished_at)} ago"
 
 
 def health_text(health: Health) -> str:

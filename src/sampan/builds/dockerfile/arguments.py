@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from sampan.builds.dockerfile import spaces
 from sampan.builds.dockerfile.errors import DockerfileError
-from sampan.builds.dockerfile.wording import quote
+from sampan.golang import quote
 
 
 def split_keyword(line: str) -> tuple[str, str]:

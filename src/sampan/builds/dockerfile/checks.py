@@ -20,9 +20,10 @@ from sampan.builds.dockerfile.rules import Findings, Options, Warning
 from sampan.builds.dockerfile.stage_checks import BaseFacts, check_stages
 from sampan.builds.dockerfile.stages import Graph, resolve
 from sampan.builds.dockerfile.variables import GlobalArguments, global_arguments
-from sampan.builds.dockerfile.wording import quote, suggestion
+from sampan.builds.dockerfile.wording import suggestion
 from sampan.builds.ignore import Ignore
 from sampan.errors import InvalidParameter
+from sampan.golang import quote
 from sampan.images import platforms, references
 from sampan.images.model import Platform
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from sampan.builds.dockerfile import patterns, spaces
 from sampan.builds.dockerfile.errors import DockerfileError
-from sampan.builds.dockerfile.wording import quote
+from sampan.golang import quote
 
 _DEPTH = 50
 """Nested `${a:-${b:-…` deeper than this is refused: Python's own stack is the limit otherwise."""

@@ -12,7 +12,8 @@ from sampan.builds.dockerfile.flags import Flags, Kind
 from sampan.builds.dockerfile.heredocs import heredoc_of
 from sampan.builds.dockerfile.mounts import mount_flag, parse_device
 from sampan.builds.dockerfile.statements import KEYWORDS, Statement
-from sampan.builds.dockerfile.wording import did_you_mean, quote
+from sampan.builds.dockerfile.wording import did_you_mean
+from sampan.golang import duration, quote
 
 _MILLISECOND = 10**6
 _STAGE_NAME = re.compile(r"[a-z][a-z0-9-_.]*")
@@ -296,12 +297,12 @@ def _interval(flags: Flags, name: str) -> int:
     if not text:
         return 0
     try:
-        duration = scalars.duration(text)
+        found = duration(text)
     except ValueError as error:
         raise DockerfileError(str(error)) from None
-    if duration and duration < _MILLISECOND:
+    if found and found < _MILLISECOND:
         raise DockerfileError(f"Interval {quote(name)} cannot be less than 1ms")
-    return duration
+    return found
 
 
 def _retries(flags: Flags) -> int:

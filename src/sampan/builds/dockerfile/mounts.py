@@ -12,7 +12,8 @@ from typing import Any, get_args
 from sampan.builds.dockerfile import scalars
 from sampan.builds.dockerfile.ast import Device, Mount, MountFlag, MountType, Sharing
 from sampan.builds.dockerfile.errors import DockerfileError
-from sampan.builds.dockerfile.wording import did_you_mean, quote
+from sampan.builds.dockerfile.wording import did_you_mean
+from sampan.golang import boolean, quote
 
 _TYPES = get_args(MountType)
 _SHARINGS = get_args(Sharing)
@@ -121,7 +122,7 @@ def _size(said: dict[str, Any], key: str, value: str) -> None:
 
 def _boolean(key: str, value: str) -> bool:
     try:
-        return scalars.boolean(value)
+        return boolean(value)
     except ValueError:
         raise DockerfileError(f"invalid value for {key}: {value}") from None
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from sampan.builds.dockerfile import scalars
 from sampan.builds.dockerfile.errors import DockerfileError
-from sampan.builds.dockerfile.wording import quote
+from sampan.golang import quote
 
 _PROTOCOLS = frozenset(("tcp", "udp", "sctp"))
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sampan.builds.dockerfile import scalars
 from sampan.builds.dockerfile.ast import Lines
 from sampan.builds.dockerfile.directives import check_of_comment
 from sampan.builds.dockerfile.errors import DockerfileError
-from sampan.builds.dockerfile.wording import quote
+from sampan.golang import boolean, quote
 
 _PAGES = "https://docs.docker.com/go/dockerfile/rule/"
 
@@ -188,7 +187,7 @@ def parse_options(text: str) -> Options:
 
 def _boolean(part: str, value: str) -> bool:
     try:
-        return scalars.boolean(value)
+        return boolean(value)
     except ValueError as error:
         raise DockerfileError(f"failed to parse check option {quote(part)}: {error}") from None
 

@@ -1,25 +1,12 @@
-"""Numbers, times and sizes as flags spell them: Go's grammar, Go's messages. `ValueError` on anything else."""
+"""Numbers and sizes as flags spell them: Go's grammar, Go's messages. `ValueError` on anything else."""
 
 from __future__ import annotations
 
 import re
 
-from sampan.builds.dockerfile.wording import quote
+from sampan.golang import quote
 
-_TRUE = frozenset(("1", "t", "T", "TRUE", "true", "True"))
-_FALSE = frozenset(("0", "f", "F", "FALSE", "false", "False"))
-_UNITS = {"ns": 1, "us": 10**3, "µs": 10**3, "μs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
-_DURATION = re.compile(r"(?:([0-9]+)(?:\.([0-9]*))?|\.([0-9]+))([^0-9.]*)")
 _SIZE = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(?: ?([kmgtp](?:b|ib)?|b)?)?", re.IGNORECASE)
-_MAX_DURATION = (1 << 63) - 1
-
-
-def boolean(text: str) -> bool:
-    if text in _TRUE:
-        return True
-    if text in _FALSE:
-        return False
-    raise ValueError(f"strconv.ParseBool: parsing {quote(text)}: invalid syntax")
 
 
 def integer(text: str, bits: int = 32) -> int:
@@ -40,32 +27,6 @@ def unsigned(text: str, base: int = 10, bits: int = 32) -> int:
     if len(stripped) > 25 or int(stripped, base) >= 1 << bits:
         raise ValueError(f"strconv.ParseUint: parsing {quote(text)}: value out of range")
     return int(stripped, base)
-
-
-def duration(text: str) -> int:
-    """`1m30s`, `1.5h`, `-2s`, `0`: nanoseconds."""
-    invalid = ValueError(f"time: invalid duration {quote(text)}")
-    sign, rest = (-1, text[1:]) if text[:1] == "-" else (1, text.removeprefix("+"))
-    if rest == "0":
-        return 0
-    if not rest:
-        raise invalid
-    total = 0
-    while rest:
-        found = _DURATION.match(rest)
-        if found is None or len(found[0]) > 64:
-            raise invalid
-        whole, unit = found[1] or "0", found[4]
-        fraction = found[2] or found[3] or ""
-        if not unit:
-            raise ValueError(f"time: missing unit in duration {quote(text)}")
-        if unit not in _UNITS:
-            raise ValueError(f"time: unknown unit {quote(unit)} in duration {quote(text)}")
-        total += int(whole) * _UNITS[unit] + int(fraction or "0") * _UNITS[unit] // 10 ** len(fraction)
-        rest = rest[found.end() :]
-    if total > _MAX_DURATION:
-        raise invalid
-    return sign * total
 
 
 def size(text: str) -> int:

@@ -18,8 +18,9 @@ from sampan.builds.dockerfile.rules import Findings
 from sampan.builds.dockerfile.stages import Graph
 from sampan.builds.dockerfile.substitution import Expander, expanded_by
 from sampan.builds.dockerfile.variables import SCAN_ARGUMENTS, arg_values
-from sampan.builds.dockerfile.wording import quote, suggestion
+from sampan.builds.dockerfile.wording import suggestion
 from sampan.builds.ignore import Ignore
+from sampan.golang import quote
 from sampan.images import platforms
 from sampan.images.model import Platform
 

@@ -20,8 +20,9 @@ from sampan.builds.dockerfile.errors import DockerfileError
 from sampan.builds.dockerfile.expansion import expand
 from sampan.builds.dockerfile.scalars import csv_fields
 from sampan.builds.dockerfile.variables import GlobalArguments
-from sampan.builds.dockerfile.wording import did_you_mean, quote, suggestion
+from sampan.builds.dockerfile.wording import did_you_mean, suggestion
 from sampan.errors import InvalidParameter
+from sampan.golang import quote
 from sampan.images import platforms, references
 from sampan.images.model import Platform
 

@@ -1,32 +1,11 @@
-"""Messages as BuildKit words them: Go's quoting, and "did you mean"."""
+"""Messages as BuildKit words them: "did you mean"."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-_ESCAPES = {7: "\\a", 8: "\\b", 9: "\\t", 10: "\\n", 11: "\\v", 12: "\\f", 13: "\\r", 34: '\\"', 92: "\\\\"}
 _NEAR = 3
 """From this edit distance on, a name is no suggestion."""
-
-
-def quote(text: str) -> str:
-    """Go's `%q`."""
-    if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
-        return f'"{text}"'
-    return '"' + "".join(_quoted(character) for character in text) + '"'
-
-
-def _quoted(character: str) -> str:
-    code = ord(character)
-    if code in _ESCAPES:
-        return _ESCAPES[code]
-    if 0xDC80 <= code <= 0xDCFF:  # a byte that was no UTF-8, as surrogateescape keeps it
-        return f"\\x{code - 0xDC00:02x}"
-    if character.isprintable():
-        return character
-    if code < 0x80:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def suggestion(word: str, options: Iterable[str], ignore_case: bool = False) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import _socket
 
-from ..values import quote
+from sampan.golang import quote
 
 
 def ip_version(text: str) -> int:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from sampan.golang import quote
+
 from ..csvline import fields
 from ..errors import CliError
-from ..values import integer, quote, size
+from ..values import integer, size
 from .environment import as_map
 
 TYPE_CHECKING = False

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from sampan.golang import quote
+
 from ..csvline import fields
 from ..errors import CliError
-from ..values import integer, quote
+from ..values import integer
 from .addresses import is_mac
 
 TYPE_CHECKING = False

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 
+from sampan.golang import boolean
+
 from ..flags import Flag
-from ..values import boolean, swap_size
+from ..values import swap_size
 from .addresses import host_flag, ip_flag, link_flag, search_flag
 from .environment import env_flag, label_flag
 from .limits import cgroup_rule, gpus, rate_bytes, rate_operations, ulimit, weight_device

@@ -70,7 +70,7 @@ def port_range(text: str) -> tuple[int, int]:
 
 
 def _port(text: str) -> int:
-    from ..values import quote
+    from sampan.golang import quote
 
     if not (text.isdecimal() and text.isascii()):
         raise ValueError(f"strconv.ParseUint: parsing {quote(text)}: invalid syntax")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from sampan.golang import SECOND, human_duration, quote
+
 from ..format import ellipsis, join_labels, short_id
 from ..row import Row
-from ..units import SECOND, human_duration, human_size, local_time
-from ..values import quote
+from ..units import human_size, local_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,8 +6,9 @@ daemons tell "not given" from "empty" by it.
 
 from __future__ import annotations
 
+from sampan.golang import quote_char
+
 from ..errors import CliError
-from ..values import quote_char
 from .environment import as_map, read_pairs
 from .limits import device, is_cdi
 from .mounts import sort_volumes

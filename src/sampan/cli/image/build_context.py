@@ -147,6 +147,6 @@ def _gathered(pieces: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _quoted(text: str) -> str:
-    from ..values import quote
+    from sampan.golang import quote
 
     return quote(text)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 
+from sampan.golang import SECOND, human_duration
+
 from ..commands import Command
 from ..flags import Flag
 from ..format import FORMAT_HELP, columns, ellipsis, render, short_id
 from ..http import quote as escape
 from ..row import Row
-from ..units import SECOND, human_duration, human_size, zone_offset
+from ..units import human_size, zone_offset
 from .platform import encoded
 
 TYPE_CHECKING = False

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 
+from sampan.golang import quote
+
 from ..commands import Command
 from ..errors import CliError
 from ..filters import encode, filter_flag
 from ..flags import Flag
 from ..format import FORMAT_HELP, columns, is_table, render
-from ..values import quote
 from .row import HEADERS, rows
 
 TYPE_CHECKING = False
@@ -42,10 +43,24 @@ def image_format(format: str, quiet: bool, digests: bool) -> str:
     return format
 
 
+def _tree(cli: Cli, flags: Flags, name: str) -> int:
+    from . import tree
+
+    tree.check(flags)
+    if not cli.client.at_least("1.47"):
+        version = cli.client.negotiate()
+        raise CliError(f'"--tree" requires API version 1.47, but the Docker daemon API version is {version}')
+    pairs = flags.many("filter") + ([("reference", name)] if name else [])
+    query = {"all": True if flags.yes("all") else None, "filters": encode(pairs), "manifests": 1}
+    found = cli.client.get("/images/json", query) or []
+    cli.out(tree.tree(found, flags.yes("all"), *tree.screen()))
+    return 0
+
+
 def _list(cli: Cli, flags: Flags, args: list[str]) -> int:
-    if flags.yes("tree"):
-        raise CliError("--tree is not supported yet")
     name = args[0] if args else ""
+    if flags.yes("tree"):
+        return _tree(cli, flags, name)
     quiet, digests = flags.yes("quiet"), flags.yes("digests")
     pairs = flags.many("filter") + ([("reference", name)] if name else [])
     query = {"all": True if flags.yes("all") else None, "filters": encode(pairs)}
@@ -72,7 +87,7 @@ _FLAGS = (
     Flag("digests", "bool", "Show digests"),
     Flag("format", "string", FORMAT_HELP),
     filter_flag(),
-    Flag("tree", "bool", "List multi-platform images as a tree (EXPERIMENTAL)", hidden=True),
+    Flag("tree", "bool", "List multi-platform images as a tree (EXPERIMENTAL)"),
 )
 _ALIASES = ("image ls", "image list", "images")
 IMAGES = Command("[OPTIONS] [REPOSITORY[:TAG]]", _list, most=1, flags=_FLAGS, aliases=_ALIASES)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from sampan.golang import quote
+
 from ..errors import CliError
-from ..values import quote
 from ..wire import dumps
 
 _ARCHITECTURES = {

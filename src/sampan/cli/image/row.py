@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from sampan.golang import SECOND, human_duration
+
 from ..errors import CliError
 from ..format import short_id
 from ..references import parse
 from ..row import Row
-from ..units import SECOND, human_duration, human_size, local_time
+from ..units import human_size, local_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from sampan.golang import quote
+
 from ..commands import Command
 from ..errors import CliError
 from ..http import quote as escape
 from ..references import parse
-from ..values import quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

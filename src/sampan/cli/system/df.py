@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+from sampan.golang import SECOND, human_duration
+
 from ..commands import Command
 from ..container.row import HEADERS as CONTAINER_HEADERS
 from ..container.row import ContainerRow
@@ -14,7 +16,7 @@ from ..image.row import HEADERS as IMAGE_HEADERS
 from ..image.row import ImageRow, is_dangling
 from ..references import parse
 from ..row import Row
-from ..units import SECOND, human_duration, human_size, parse_rfc3339
+from ..units import human_size, parse_rfc3339
 from ..volume.row import HEADERS as VOLUME_HEADERS
 from ..volume.row import VolumeRow
 

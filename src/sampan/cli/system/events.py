@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sys
 
+from sampan.golang import SECOND
+
 from ..commands import Command
 from ..errors import CliError
 from ..filters import encode, filter_flag
 from ..flags import Flag
 from ..format import INSPECT_FORMAT_HELP
 from ..timestamps import timestamp
-from ..units import SECOND, fixed_local_time
+from ..units import fixed_local_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from sampan.golang import quote
+
 from ..commands import Command
 from ..errors import ApiError, CliError
 from ..flags import Flag
 from ..format import INSPECT_FORMAT_HELP
 from ..http import quote as escape
 from ..inspecting import Found, inspect
-from ..values import quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

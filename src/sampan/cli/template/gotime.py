@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 
 from sampan.cli.template.govalues import Stringer
-from sampan.cli.units import SECOND, local_time, parse_rfc3339, zone_offset
+from sampan.cli.units import local_time, parse_rfc3339, zone_offset
+from sampan.golang import SECOND
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

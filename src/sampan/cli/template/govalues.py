@@ -106,9 +106,9 @@ class Duration(int):
     go_type = "time.Duration"
 
     def __str__(self) -> str:
-        from sampan.cli.units import go_duration
+        from sampan.golang import duration_text
 
-        return go_duration(int(self))
+        return duration_text(int(self))
 
 
 def type_name(value: object) -> str:

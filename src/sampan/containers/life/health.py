@@ -21,6 +21,7 @@ from sampan.containers.life.execs import Execs
 from sampan.containers.model import Container, ExecConfig, Health, HealthcheckConfig, HealthLog, Status
 from sampan.containers.roster import Record
 from sampan.errors import Conflict, SampanError
+from sampan.golang import SECOND, duration_text
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,6 @@ STARTING, HEALTHY, UNHEALTHY = "starting", "healthy", "unhealthy"
 OUTPUT_LIMIT = 4096
 KEPT = 5
 TIMED_OUT = -1
-_SECOND = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +51,10 @@ def check_of(container: Container) -> Check | None:
         return None
     return Check(
         command,
-        (config.interval or 30 * _SECOND) / _SECOND,
-        (config.timeout or 30 * _SECOND) / _SECOND,
-        config.start_period / _SECOND,
-        (config.start_interval or 5 * _SECOND) / _SECOND,
+        (config.interval or 30 * SECOND) / SECOND,
+        (config.timeout or 30 * SECOND) / SECOND,
+        config.start_period / SECOND,
+        (config.start_interval or 5 * SECOND) / SECOND,
         config.retries or 3,
     )
 
@@ -75,7 +75,7 @@ def judge(health: Health, probe: HealthLog, check: Check, started_at: int) -> bo
     health.log = [*health.log, probe][-KEPT:]
     if probe.exit_code == 0:
         health.failing_streak, health.status = 0, HEALTHY
-    elif before != STARTING or probe.start - started_at >= check.start_period * _SECOND:
+    elif before != STARTING or probe.start - started_at >= check.start_period * SECOND:
         health.failing_streak += 1
         if health.failing_streak >= check.retries:
             health.status = UNHEALTHY
@@ -84,7 +84,7 @@ def judge(health: Health, probe: HealthLog, check: Check, started_at: int) -> bo
 
 def delay(health: Health, check: Check, started_at: int, now: int) -> float:
     """Seconds until the next probe: the start interval counts while the container is starting in its start period."""
-    if health.status == STARTING and now - started_at < check.start_period * _SECOND:
+    if health.status == STARTING and now - started_at < check.start_period * SECOND:
         return check.start_interval
     return check.interval
 
@@ -194,7 +194,7 @@ class Checking:
             await asyncio.wait_for(self._run(id, output), check.timeout)
         except TimeoutError:
             await self._context.runtime.kill_exec(self._context.bundle(container), id, signal.SIGKILL)
-            message = f"Health check exceeded timeout ({_duration(check.timeout)})"
+            message = f"Health check exceeded timeout ({duration_text(round(check.timeout * SECOND))})"
             said = _text(output)
             return HealthLog(
                 start=start,
@@ -233,15 +233,3 @@ class Checking:
 def _text(output: bytearray) -> str:
     shown = bytes(output[:OUTPUT_LIMIT]).decode(errors="replace")
     return shown + "..." if len(output) > OUTPUT_LIMIT else shown
-
-
-def _duration(seconds: float) -> str:
-    """As Go prints a time.Duration."""
-    nanoseconds = round(seconds * _SECOND)
-    for size, unit in ((1_000, "ns"), (1_000_000, "µs"), (_SECOND, "ms")):
-        if nanoseconds < size:
-            divisor = size // 1000
-            return f"{nanoseconds / divisor:g}{unit}"
-    minutes, rest = divmod(nanoseconds / _SECOND, 60)
-    hours, minutes = divmod(int(minutes), 60)
-    return (f"{hours}h" if hours else "") + (f"{minutes}m" if hours or minutes else "") + f"{rest:g}s"
