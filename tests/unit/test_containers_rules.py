@@ -269,7 +269,7 @@ def test_a_run_forgets_the_failures_before_it() -> None:
 
 # -- networks --------------------------------------------------------------------------------------
 def test_endpoints_come_and_go_and_what_was_asked_for_stays() -> None:
-    given = NetworkingConfig(endpoints_config={"other": EndpointSettings(aliases=["db"])})
+    given = NetworkingConfig(endpoints_config={"mine": EndpointSettings(), "other": EndpointSettings(aliases=["db"])})
     container = Container(id="c" * 64, name="web", config=Config(hostname="h"))
     container.networking = networking.wanted("mine", given, Config(mac_address="02:00:00:00:00:01"))
     assert list(container.networking) == ["mine", "other"]
@@ -282,6 +282,21 @@ def test_endpoints_come_and_go_and_what_was_asked_for_stays() -> None:
     networking.clear(container)
     assert container.networking["mine"].ip_address == "" and container.ports == {}
     assert networking.requests(container)[0].mac == "02:00:00:00:00:01"
+
+
+@pytest.mark.parametrize(
+    ("mode", "given", "joined"),
+    [
+        ("bridge", [], ["bridge"]),
+        ("bridge", ["mine"], ["mine"]),  # dockerd: not bridge beside it
+        ("f00", ["mine"], ["mine"]),  # an id here, the name there
+        ("mine", ["other", "mine"], ["mine", "other"]),
+        ("container:" + "c" * 64, [], []),
+    ],
+)
+def test_networks_a_container_joins(mode: str, given: list[str], joined: list[str]) -> None:
+    request = NetworkingConfig(endpoints_config={name: EndpointSettings() for name in given})
+    assert list(networking.wanted(mode, request, Config())) == joined
 
 
 def test_port_requests_of_p_and_capital_p() -> None:

@@ -25,10 +25,14 @@ def wanted(mode: str, given: NetworkingConfig, config: Config) -> dict[str, Endp
             raise InvalidParameter(f"invalid config for network {name}: EndpointsConfig is nil")
     if mode.startswith(CONTAINER) or config.network_disabled:
         return {}
-    endpoints = {mode: requested.pop(mode, None) or EndpointSettings()}
+    endpoints = {}
+    if mode in requested or mode in _NO_PORTS or not requested:
+        endpoints[mode] = requested.pop(mode, None) or EndpointSettings()
+    # Without an endpoint for the mode's network, dockerd joins only the networks that have one.
     endpoints |= {name: settings for name, settings in requested.items() if settings is not None}
-    if config.mac_address and not endpoints[mode].mac_address:
-        endpoints[mode].mac_address = config.mac_address
+    main = endpoints[mode if mode in endpoints else next(iter(endpoints))]
+    if config.mac_address and not main.mac_address:
+        main.mac_address = config.mac_address
     for name, settings in endpoints.items():
         _check(name, settings)
     return endpoints
