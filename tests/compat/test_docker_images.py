@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import re
 import subprocess
 import tarfile
 from collections.abc import Iterator
@@ -161,3 +162,28 @@ def test_load_from_stdin(daemon: Daemon) -> None:
         [*daemon.client, "load"], input=busybox_archive(), capture_output=True, env=daemon.environment(), check=True
     )
     assert b"Loaded image: busybox:latest" in loaded.stdout
+
+
+@sampan_only
+@pytest.mark.docker_cli(28)
+def test_the_tree_shows_every_platform_and_what_is_here_of_it(daemon: Daemon) -> None:
+    daemon.ok("pull", "-q", "sampan/hello")
+    (row,) = daemon.api("GET", '/v1.50/images/json?manifests=1&filters={"reference":["sampan/hello"]}')[1]
+    here = [one for one in row["Manifests"] if one["Available"]]
+    assert len(row["Manifests"]) == 5 and len(here) == 1
+    assert (
+        row["Size"] == here[0]["Size"]["Total"] == here[0]["Size"]["Content"] + here[0]["ImageData"]["Size"]["Unpacked"]
+    )
+    text = re.sub(r"\x1b\[[0-9;]*m", "", daemon.ok("images", "--tree", "sampan/hello"))
+    columns = [line.split() for line in text.splitlines()[3:] if line]
+    assert columns[0] == ["IMAGE", "ID", "DISK", "USAGE", "CONTENT", "SIZE", "EXTRA"]
+    assert columns[1][0] == "sampan/hello:latest" and "0B" not in columns[1]
+    assert [line[:2] for line in columns[2:]] == [
+        ["├─", "linux/amd64"], ["├─", "linux/arm64/v8"], ["├─", "linux/arm/v7"], ["├─", "linux/386"],
+        ["└─", "linux/riscv64"],
+    ]  # fmt: skip
+    assert [line[3:] == ["0B", "0B"] for line in columns[2:]].count(True) == 4
+    (inspected,) = json.loads(daemon.ok("image", "inspect", "sampan/hello"))
+    assert inspected["Descriptor"]["digest"] == row["Descriptor"]["digest"]
+    refused = daemon.cli("images", "--tree", "--no-trunc")
+    assert (refused.returncode, refused.stderr.strip()) == (1, "--no-trunc is not yet supported with --tree")

@@ -83,6 +83,13 @@ class ContentStore:
         except FileNotFoundError:
             raise NotFound(f"content {digest} not found") from None
 
+    def stored(self, digest: str) -> int:
+        """Bytes it takes on the disk; 0 when it is not here."""
+        try:
+            return self.path(digest).stat().st_size
+        except FileNotFoundError:
+            return 0
+
     def read(self, digest: str, limit: int = 8 << 20) -> bytes:
         """A small blob (manifest, config) whole; `limit` guards against mistaken use on layers."""
         path = self.path(digest)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from sampan import __version__
 from sampan.errors import InvalidParameter, NotFound
-from sampan.images import building, hello, listing, platforms, references, saving
+from sampan.images import building, hello, listing, platforms, references, saving, variants
 from sampan.images.building import SealedLayer
 from sampan.images.compressing import Compressed
 from sampan.images.digests import digest
@@ -23,6 +23,7 @@ from sampan.images.holdings import Holdings, Lease
 from sampan.images.importing import Importer
 from sampan.images.listing import HistoryRow, ImageSummary
 from sampan.images.loading import Loader, chunks
+from sampan.images.manifests import Descriptor
 from sampan.images.model import Image, ImageConfig, Platform, RunConfig
 from sampan.images.progress import LayerProgress, Progress, message
 from sampan.images.pulling import Puller
@@ -34,6 +35,7 @@ from sampan.images.remote.client import Remote
 from sampan.images.remote.hosts import Hosts
 from sampan.images.removal import Deleted, Removal
 from sampan.images.snapshots import Snapshots
+from sampan.images.variants import Variant
 from sampan.store import Database, Documents, EventLog
 
 __all__ = ["Deleted", "HistoryRow", "ImageSummary", "Images", "Progress", "RegistryAuth"]
@@ -121,6 +123,14 @@ class Images:
         """Newest first; from memory, so cheap enough for the event loop with hundreds of images."""
         shared = listing.shared_size(self._catalog) if shared_size else None
         return listing.rows(self._catalog, all, filters or {}, shared)
+
+    def described(self, id: str) -> Descriptor:
+        """The descriptor of the manifest or index that an image's name stands for. Reads a small file."""
+        return variants.described(self.holdings, id)
+
+    def variants(self, id: str) -> builtins.list[Variant]:
+        """Every platform behind an image's name, here or not. Reads small files."""
+        return variants.variants(self.holdings, id)
 
     def history(self, ref: str) -> _Steps:
         return listing.history(self._catalog, self.holdings.snapshots, self._catalog.find(ref))

@@ -27,7 +27,8 @@ from sampan.errors import Forbidden, InvalidParameter, SampanError
 from sampan.images import Image, Platform, platforms, references
 from sampan.images.digests import chain_ids
 from sampan.images.model import RunConfig
-from sampan.images.service import Progress, RegistryAuth
+from sampan.images.service import ImageSummary, Progress, RegistryAuth
+from sampan.images.variants import Variant
 
 _LIST = frozenset(["before", "dangling", "label", "reference", "since", "until"])
 
@@ -66,7 +67,29 @@ async def list_(call: Call) -> web.StreamResponse:
     if call.version >= (1, 51):
         for view in shown:
             view["Containers"] = len(call.engine.images.users(view["Id"]))
+    if call.version >= (1, 47) and call.flag("manifests"):
+        shown = [await _with_manifests(call, row) for row in rows]
     return reply(shown)
+
+
+async def _with_manifests(call: Call, row: ImageSummary) -> dict[str, Any]:
+    """A row with every platform behind it. `Size` is then the disk that all of it takes, blobs too: the sum of
+    the manifests', as in Docker's containerd store, the only one of Docker's that has them."""
+    images = call.engine.images
+    found = await asyncio.to_thread(images.variants, row.image.id)
+    descriptor = await asyncio.to_thread(images.described, row.image.id)
+    view = views.summary(row, call.version, descriptor)
+    view["Manifests"] = _manifests(call, found)
+    view["Size"] = sum(variant.total for variant in found)
+    view["Containers"] = sum(len(images.users(variant.image)) for variant in found if variant.image)
+    return view
+
+
+def _manifests(call: Call, found: list[Variant]) -> list[dict[str, Any]]:
+    def containers(variant: Variant) -> list[str]:
+        return [id for id, _ in call.engine.images.users(variant.image)] if variant.image else []
+
+    return [views.variant(variant, containers(variant)) for variant in found]
 
 
 async def inspect(call: Call) -> web.StreamResponse:
@@ -74,15 +97,17 @@ async def inspect(call: Call) -> web.StreamResponse:
         raise InvalidParameter("conflicting options: manifests and platform options cannot both be set")
     images = call.engine.images
     image = images.resolve(call.name, _one_platform(call, (1, 49)))
-    return reply(
-        views.inspect(
-            image,
-            call.version,
-            parent=images.parent(image.id),
-            tagged_at=rfc3339(images.last_tagged(image.id)),
-            graph=graph(call.engine.settings.data_root, image),
-        )
+    view = views.inspect(
+        image,
+        call.version,
+        parent=images.parent(image.id),
+        tagged_at=rfc3339(images.last_tagged(image.id)),
+        graph=graph(call.engine.settings.data_root, image),
+        descriptor=images.described(image.id) if call.version >= (1, 48) else None,
     )
+    if call.version >= (1, 48) and call.flag("manifests"):
+        view["Manifests"] = _manifests(call, await asyncio.to_thread(images.variants, image.id))
+    return reply(view)
 
 
 def graph(data_root: Path, image: Image) -> dict[str, str] | None:

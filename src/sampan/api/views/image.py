@@ -8,8 +8,10 @@ import msgspec
 
 from sampan.api.timestamps import ZERO
 from sampan.api.versions import Version
-from sampan.images.model import Image, RunConfig
+from sampan.images.manifests import Descriptor
+from sampan.images.model import Image, Platform, RunConfig
 from sampan.images.service import Deleted, HistoryRow, ImageSummary
+from sampan.images.variants import Variant
 
 _ALWAYS: dict[str, Any] = {
     "Cmd": None,
@@ -41,7 +43,28 @@ def config(value: RunConfig, version: Version) -> dict[str, Any]:
     return {**(_BEFORE_1_50 if version < (1, 50) else {}), **_ALWAYS, **given}
 
 
-def summary(row: ImageSummary, version: Version, descriptor: dict[str, Any] | None = None) -> dict[str, Any]:
+def variant(value: Variant, containers: list[str]) -> dict[str, Any]:
+    """One `ImageManifestSummary`: a manifest behind an image's name."""
+    view: dict[str, Any] = {
+        "ID": value.descriptor.digest,
+        "Descriptor": msgspec.to_builtins(value.descriptor),
+        "Available": value.available,
+        "Size": {"Content": value.content, "Total": value.total},
+        "Kind": value.kind,
+    }
+    if value.kind == "image":
+        platform = value.platform or Platform()
+        view["ImageData"] = {
+            "Platform": {"architecture": platform.architecture, "os": platform.os} | msgspec.to_builtins(platform),
+            "Size": {"Unpacked": value.unpacked},
+            "Containers": containers,
+        }
+    elif value.kind == "attestation":
+        view["AttestationData"] = {"For": value.subject}
+    return view
+
+
+def summary(row: ImageSummary, version: Version, descriptor: Descriptor | None = None) -> dict[str, Any]:
     """One row of `GET /images/json`."""
     image = row.image
     tags, digests = list(image.repo_tags), list(image.repo_digests)
@@ -55,7 +78,7 @@ def summary(row: ImageSummary, version: Version, descriptor: dict[str, Any] | No
         "ParentId": row.parent_id,
     }
     if descriptor is not None and version >= (1, 48):
-        view["Descriptor"] = descriptor
+        view["Descriptor"] = msgspec.to_builtins(descriptor)
     view |= {"RepoDigests": digests, "RepoTags": tags, "SharedSize": row.shared_size, "Size": image.size}
     if version < (1, 44):
         view["VirtualSize"] = image.size
@@ -69,7 +92,7 @@ def inspect(
     parent: str = "",
     graph: dict[str, str] | None = None,
     tagged_at: str = ZERO,
-    descriptor: dict[str, Any] | None = None,
+    descriptor: Descriptor | None = None,
 ) -> dict[str, Any]:
     """`GET /images/{name}/json`."""
     spec = image.config
@@ -107,7 +130,7 @@ def inspect(
         "Metadata": {"LastTagTime": tagged_at},
     }
     if descriptor is not None and version >= (1, 48):
-        view["Descriptor"] = descriptor
+        view["Descriptor"] = msgspec.to_builtins(descriptor)
     return view
 
 
