@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from sampan.containers.logs import log_drivers, log_rotation
+from sampan.containers.logs.log_chain import Chain
 from sampan.containers.logs.log_format import Formatter, moment, stamp
 from sampan.containers.logs.log_reading import Growth, LogOptions, read
 from sampan.containers.model import LogConfig
@@ -175,3 +176,22 @@ def test_setting_aside_keeps_so_many_and_compresses(tmp_path: Path) -> None:
         log_rotation.compress(log)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["log.1.gz", "log.2.gz", "log.3.gz"]
     assert [gzip.decompress((tmp_path / f"log.{n}.gz").read_bytes()) for n in (1, 2, 3)] == [b"5", b"4", b"3"]
+
+
+async def test_a_reader_that_was_overtaken_by_rotations_misses_nothing(tmp_path: Path) -> None:
+    """Files are renamed and compressed under it: they are known by how they begin, not by their names."""
+    path = tmp_path / "log"
+    for number in range(1, 4):
+        with path.open("ab") as file:
+            file.write(record(f"{number}a", second=number) + record(f"{number}b", second=number))
+        if number == 1:
+            chain = Chain(path, None)
+            assert b"1a" in await chain.records()
+        log_rotation.set_aside(path, 9)
+        log_rotation.compress(path)
+    path.write_bytes(record("4", second=4))
+    seen = b""
+    while block := await chain.records():
+        seen += block
+    chain.close()
+    assert [line.split()[-1] for line in seen.splitlines()] == [b"2a", b"2b", b"3a", b"3b", b"4"]

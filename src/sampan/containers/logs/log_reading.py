@@ -1,28 +1,23 @@
 """`GET /containers/{id}/logs`: conmon's file from a point on, then as it grows.
 
-A log is a file and, when it is rotated, older ones beside it: `container.log.1` (or `container.log.1.gz`) is the last
-before the current.
+A log is a file and, when it is rotated, older ones beside it (`log_chain`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import gzip
 import os
-import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
+from sampan.containers.logs.log_chain import Chain, Part, newest_first, open_part
 from sampan.containers.logs.log_format import Formatter, count_lines, tail_offset
 from sampan.containers.streams import LogLine
 from sampan.linux import inotify
-
-_BLOCK = 1 << 17
-"""Small enough that formatting one block of short lines holds the event loop for about a millisecond."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,37 +79,6 @@ class Growth:
                 event.set()
 
 
-def files(path: Path) -> list[Path]:
-    """The log's files, oldest first, without `.gz` where there is one."""
-    older = []
-    number = 1
-    while (rotated := path.with_name(f"{path.name}.{number}")).exists() or _compressed(rotated).exists():
-        older.append(rotated)
-        number += 1
-    return [*reversed(older), path]
-
-
-def _compressed(path: Path) -> Path:
-    return path.with_name(f"{path.name}.gz")
-
-
-def _open(path: Path) -> BinaryIO:
-    """A file that was set aside, unpacked when it is compressed: then this blocks. Raises `FileNotFoundError`."""
-    try:
-        return path.open("rb", buffering=0)
-    except FileNotFoundError:
-        unpacked = tempfile.TemporaryFile(dir=path.parent, buffering=0)  # noqa: SIM115 (the caller closes it)
-        try:
-            with gzip.open(_compressed(path)) as packed:
-                while block := packed.read(1 << 20):
-                    unpacked.write(block)
-        except BaseException:
-            unpacked.close()
-            raise
-        unpacked.seek(0)
-        return unpacked
-
-
 async def read(
     path: Path,
     options: LogOptions,
@@ -133,31 +97,49 @@ async def read(
         timestamps=options.timestamps,
         details=details,
     )
-    parts = files(path)
-    start = 0
+    start: tuple[Part | None, int] = (None, 0)
     if options.tail is not None:
-        parts, start = await asyncio.to_thread(_tail, parts, options.tail) if parts[1:] else _tail(parts, options.tail)
-    for part in parts[:-1]:
-        async for lines in _whole(part, start, formatter):
-            yield lines
-        start = 0
-        if formatter.passed_until:
-            return
-    async for lines in _current(path, start, formatter, options, growth, wake, live):
-        yield lines
+        older = open_part(path, 1)
+        if older is not None:
+            older.close()
+        start = await asyncio.to_thread(_tail, path, options.tail) if older else _tail(path, options.tail)
+    with closing(Chain(path, *start)) as chain, contextlib.ExitStack() as watch:
+        watched: Part | None = None
+        while True:
+            alive = live()
+            wake.clear()
+            block = await chain.records()
+            if block:
+                if lines := formatter.format(block):
+                    yield lines
+                if formatter.passed_until:
+                    return
+                await asyncio.sleep(0)
+            elif not options.follow or not alive:
+                return
+            elif watched is None or watched is not chain.part:
+                watch.close()
+                watch.enter_context(growth.of(path, wake))
+                if chain.part is None and not await _grown(wake, options.until):
+                    return
+                watched = chain.part
+            elif not await _grown(wake, options.until):
+                return
 
 
-def _tail(parts: list[Path], lines: int) -> tuple[list[Path], int]:
-    """The files that hold the last `lines` lines, and where in the first of them these begin: read from the end."""
-    for number in range(len(parts) - 1, -1, -1):
-        try:
-            with _open(parts[number]) as file:
-                offset, lines = _tail_of(file.fileno(), lines, newest=number == len(parts) - 1)
-        except FileNotFoundError:
-            continue
+def _tail(path: Path, lines: int) -> tuple[Part | None, int]:
+    """Blocks where files are compressed. The file in which the last `lines` lines begin, and where: read from the
+    end."""
+    oldest: Part | None = None
+    for part in newest_first(path):
+        part.unpack()
+        offset, lines = _tail_of(part.fileno(), lines, newest=oldest is None)
+        if oldest is not None:
+            oldest.close()
         if lines == 0:
-            return parts[number:], offset
-    return parts, 0
+            return part, offset
+        oldest = part
+    return oldest, 0
 
 
 def _tail_of(descriptor: int, lines: int, newest: bool) -> tuple[int, int]:
@@ -168,7 +150,7 @@ def _tail_of(descriptor: int, lines: int, newest: bool) -> tuple[int, int]:
     open_end = newest
     carried = b""
     while position > 0:
-        step = min(_BLOCK, position)
+        step = min(Chain.BLOCK, position)
         position -= step
         block = os.pread(descriptor, step, position) + carried
         cut = 0 if position == 0 else block.find(b"\n") + 1
@@ -185,71 +167,6 @@ def _tail_of(descriptor: int, lines: int, newest: bool) -> tuple[int, int]:
         lines -= found
         open_end = False
     return 0, lines
-
-
-async def _whole(path: Path, start: int, formatter: Formatter) -> AsyncIterator[list[LogLine]]:
-    with contextlib.suppress(FileNotFoundError), await asyncio.to_thread(_open, path) as file:
-        file.seek(start)
-        while block := _records(file.fileno(), b"")[0]:
-            if lines := formatter.format(block):
-                yield lines
-            if formatter.passed_until:
-                return
-            await asyncio.sleep(0)
-
-
-def _records(descriptor: int, rest: bytes) -> tuple[bytes, bytes]:
-    """(whole records, the beginning of one); both empty at the end of the file."""
-    data = rest
-    while True:
-        more = os.read(descriptor, _BLOCK)
-        data += more
-        cut = data.rfind(b"\n") + 1
-        if cut or not more:
-            return data[:cut], data[cut:]
-
-
-async def _current(
-    path: Path,
-    start: int,
-    formatter: Formatter,
-    options: LogOptions,
-    growth: Growth,
-    wake: asyncio.Event,
-    live: Callable[[], bool],
-) -> AsyncIterator[list[LogLine]]:
-    """The file that conmon writes to; when it is replaced (rotation), its successor."""
-    while True:
-        try:
-            file = path.open("rb", buffering=0)
-        except FileNotFoundError:
-            return
-        with file, growth.of(path, wake) if options.follow else contextlib.nullcontext():
-            file.seek(start)
-            rest = b""
-            while True:
-                alive = live()
-                wake.clear()
-                block, rest = _records(file.fileno(), rest)
-                if block:
-                    if lines := formatter.format(block):
-                        yield lines
-                    if formatter.passed_until:
-                        return
-                    await asyncio.sleep(0)
-                    continue
-                if _replaced(path, file.fileno()):
-                    break
-                if not options.follow or not alive or not await _grown(wake, options.until):
-                    return
-        start = 0
-
-
-def _replaced(path: Path, descriptor: int) -> bool:
-    try:
-        return path.stat().st_ino != os.fstat(descriptor).st_ino
-    except FileNotFoundError:
-        return False
 
 
 async def _grown(wake: asyncio.Event, until: int) -> bool:
