@@ -181,6 +181,11 @@ def test_nothing_outside_the_target_is_touched(target: Path, tar: Tar) -> None:
         (Tar().add("odd", type=b"V"), "odd"),
         (Tar().add("n" * 300), "n" * 300),
         (Tar().link("loop", "loop").add("loop/x"), "loop/x"),
+        (Tar().add("owner", uid=1 << 40), "owner"),
+        (Tar().add("time", mtime=1 << 70), "time"),
+        (Tar().dir("old", mtime=-(1 << 70)), "old"),
+        (Tar().link("group", "x").dir("d", gid=1 << 33), "d"),
+        (Tar().add("device", type=tarfile.CHRTYPE, devmajor=0o7777777, devminor=0o7777777), "device"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

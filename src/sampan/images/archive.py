@@ -47,7 +47,10 @@ SPECIAL_LIMIT = 1 << 20
 _SPARSE_LIMIT = 1 << 16
 _ZERO = bytes(BLOCK)
 _PAD = b"\0 "
-_HEADER = struct.Struct("100s8s8s8s12s12s8sc100s8s32s32s8s8s155s12s")
+_HEADER = struct.Struct("100s24s12s12s8sc100s8s64x8s8s155s12s")
+"""name, mode with uid with gid, size, mtime, checksum, type, link, magic, (uname, gname), major, minor, prefix, rest.
+Owner and mode are one field here, because few combinations occur and their numbers are remembered."""
+_MEMO = 4096
 
 _FILE_TYPES = frozenset((b"0", b"\0", b"7", b"S"))
 _EMPTY_TYPES = frozenset((b"1", b"2", b"3", b"4", b"5", b"6"))
@@ -65,6 +68,8 @@ class TarReader:
         self._left = 0
         self._padding = 0
         self._name = b""
+        self._owners: dict[bytes, tuple[int, int, int]] = {}
+        self._times: dict[bytes, int] = {}
         self.offset = 0
         """Bytes of the archive before the current buffer; `offset + position` is where the reader stands."""
 
@@ -167,10 +172,10 @@ class TarReader:
                     return
                 raise BadArchive(f"archive/tar: invalid tar header {self._where()}: lone zero block")
             fields = _HEADER.unpack(block)
-            self._checksum(block, fields[6])
-            kind = fields[7]
+            self._checksum(block, fields[4])
+            kind = fields[5]
             if kind == b"x" or kind == b"g":
-                size = number(fields[4], "size", fields[0])
+                size = number(fields[2], "size", fields[0])
                 found = records(self._special(size, "PAX header"), sparse_pairs, self._where())
                 if kind == b"x":
                     own.update(found)
@@ -179,10 +184,10 @@ class TarReader:
                     common = {key: value for key, value in common.items() if value}
                 continue
             if kind == b"L":
-                long_name = self._special(number(fields[4], "size", fields[0]), "long name").partition(b"\0")[0]
+                long_name = self._special(number(fields[2], "size", fields[0]), "long name").partition(b"\0")[0]
                 continue
             if kind == b"K":
-                long_link = self._special(number(fields[4], "size", fields[0]), "long link").partition(b"\0")[0]
+                long_link = self._special(number(fields[2], "size", fields[0]), "long link").partition(b"\0")[0]
                 continue
             entry = self._entry(fields)
             if long_name:
@@ -218,34 +223,46 @@ class TarReader:
     def _entry(self, fields: tuple[bytes, ...]) -> Entry:
         entry = Entry()
         name = fields[0].partition(b"\0")[0]
-        magic = fields[9]
-        if magic == b"ustar\x0000" and fields[14][0]:
-            prefix = fields[14].partition(b"\0")[0]
+        if fields[10][0] and fields[7] == b"ustar\x0000":
+            prefix = fields[10].partition(b"\0")[0]
             name = prefix + b"/" + name
         entry.name = name
-        try:  # the plain octal case, one C call each: this is half of the cost of a header
-            entry.mode = int(fields[1].strip(_PAD), 8) & 0o7777
-            entry.uid = int(fields[2].strip(_PAD), 8)
-            entry.gid = int(fields[3].strip(_PAD), 8)
-            entry.size = entry.real_size = int(fields[4].strip(_PAD), 8)
-            entry.mtime = int(fields[5].strip(_PAD), 8) * 1_000_000_000
+        owner = self._owners.get(fields[1])
+        entry.mode, entry.uid, entry.gid = owner if owner is not None else self._owner(fields[1], name)
+        try:  # the plain octal case, one C call: this was half of the cost of a header
+            entry.size = entry.real_size = int(fields[2].strip(_PAD), 8)
         except ValueError:
-            entry.mode = number(fields[1], "mode", name) & 0o7777
-            entry.uid = number(fields[2], "uid", name)
-            entry.gid = number(fields[3], "gid", name)
-            entry.size = entry.real_size = number(fields[4], "size", name)
-            entry.mtime = number(fields[5], "mtime", name) * 1_000_000_000
-        kind = fields[7]
+            entry.size = entry.real_size = number(fields[2], "size", name)
+        mtime = self._times.get(fields[3])
+        entry.mtime = mtime if mtime is not None else self._mtime(fields[3], name)
+        kind = fields[5]
         entry.type = kind
-        entry.link = fields[8].partition(b"\0")[0]
+        link = fields[6]
+        entry.link = link.partition(b"\0")[0] if link[0] else b""
         if kind == b"3" or kind == b"4":
-            entry.major = number(fields[12], "device number", name)
-            entry.minor = number(fields[13], "device number", name)
+            entry.major = number(fields[8], "device number", name)
+            entry.minor = number(fields[9], "device number", name)
         else:
             entry.major = entry.minor = 0
         entry.xattrs = None
         entry.sparse = None
         return entry
+
+    def _owner(self, field: bytes, name: bytes) -> tuple[int, int, int]:
+        """(mode, uid, gid), remembered."""
+        if len(self._owners) >= _MEMO:
+            self._owners.clear()
+        mode, uid, gid = field[:8], field[8:16], field[16:]
+        found = number(mode, "mode", name) & 0o7777, number(uid, "uid", name), number(gid, "gid", name)
+        self._owners[field] = found
+        return found
+
+    def _mtime(self, field: bytes, name: bytes) -> int:
+        """Nanoseconds, remembered: a distribution's files share few times."""
+        if len(self._times) >= _MEMO:
+            self._times.clear()
+        found = self._times[field] = number(field, "mtime", name) * 1_000_000_000
+        return found
 
     def _begin(self, entry: Entry, fields: tuple[bytes, ...], own: dict[str, bytes], pairs: list[bytes]) -> None:
         """Sets how much data follows, after all headers of the entry are known."""
@@ -270,7 +287,7 @@ class TarReader:
     # -- sparse ------------------------------------------------------------------------------------
     def _old_sparse(self, entry: Entry, fields: tuple[bytes, ...]) -> None:
         """GNU's own: four pieces in the header, then blocks of twenty-one."""
-        tail = fields[14] + fields[15]  # header bytes 345..511; the map begins at 386
+        tail = fields[10] + fields[11]  # header bytes 345..511; the map begins at 386
         pieces: list[tuple[int, int]] = []
         more = self._sparse_pieces(tail[41 : 41 + 96], pieces, entry.name) and tail[137] != 0
         entry.real_size = number(tail[138:150], "real size", entry.name)

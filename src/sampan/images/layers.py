@@ -45,6 +45,7 @@ _RESERVE = 64 << 20
 """Bytes of the disk (of a small one, a twentieth) that no layer may take: a bomb ends here, with the daemon still able
 to write its state."""
 _CLONE_FS = 0x200
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class BadLayer(InvalidParameter):
@@ -99,8 +100,10 @@ def clean_name(name: bytes) -> bytes:
 
     Raises `BadLayer` for a name that begins outside.
     """
-    if not (b"//" in name or b"/." in name or name[:1] in (b".", b"/")):
-        return name.rstrip(b"/")
+    if name.startswith(b"./"):  # as `tar -C DIR .` writes them all
+        name = name[2:]
+    if not (b"/." in name or b"//" in name or name[:1] in (b".", b"/")):
+        return name[:-1] if name.endswith(b"/") else name
     parts: list[bytes] = []
     absolute = name.startswith(b"/")
     for part in name.split(b"/"):
@@ -151,6 +154,8 @@ class _Applier:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise DiskFull(f"the layer does not fit (at entry {entry.shown!r})") from None
             raise BadLayer(f"failed to apply layer: entry {entry.shown!r}: {error.strerror}") from None
+        except (OverflowError, ValueError) as error:  # an owner, time or device number beyond what the kernel takes
+            raise BadLayer(f"invalid layer: entry {entry.shown!r}: {error}") from None
 
     def _make(self, name: bytes, head: bytes, base: bytes, entry: Entry, reader: TarReader) -> None:
         parent = self._parents.get(head)
@@ -172,12 +177,11 @@ class _Applier:
 
     def _file(self, name: bytes, parent: int, base: bytes, entry: Entry, reader: TarReader) -> None:
         mode = entry.mode
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
         try:
-            descriptor = os.open(base, flags, mode, dir_fd=parent)
+            descriptor = os.open(base, _NEW_FILE, mode, dir_fd=parent)
         except FileExistsError:
             self._replace(name, parent, base)
-            descriptor = os.open(base, flags, mode, dir_fd=parent)
+            descriptor = os.open(base, _NEW_FILE, mode, dir_fd=parent)
         try:
             if entry.sparse is not None:
                 self._write_sparse(descriptor, entry, reader)
@@ -367,6 +371,8 @@ class _Applier:
                 os.utime(descriptor, ns=(entry.mtime, entry.mtime))
             except OSError as error:
                 raise BadLayer(f"failed to apply layer: entry {entry.shown!r}: {error.strerror}") from None
+            except (OverflowError, ValueError) as error:
+                raise BadLayer(f"invalid layer: entry {entry.shown!r}: {error}") from None
             finally:
                 os.close(descriptor)
 
