@@ -16,6 +16,7 @@ import pytest
 
 from support.daemon import CONTROL, REPOSITORY, Daemon
 from support.images import busybox_archive
+from support.terminal import Terminal
 
 PLACES = (
     os.environ.get("SAMPAN_TEST_COMPOSE", ""),
@@ -100,6 +101,18 @@ networks:
 volumes: {cache-data: {}, db-data: {labels: {keep: "yes"}}}
 configs: {site: {file: ./site.conf}}
 secrets: {token: {file: ./token.txt}}
+"""
+
+ATTACHED = """
+services:
+  first:
+    image: busybox
+    command: sh -c 'trap "exit 3" TERM; while :; do echo at work; sleep 0.1; done'
+  second:
+    image: busybox
+    command: sh -c 'echo at work; exec sleep 1000'
+    depends_on: [first]
+    stop_grace_period: 1s
 """
 
 
@@ -225,6 +238,26 @@ def test_what_crashes_comes_back_by_its_policy(project: Project) -> None:
         time.sleep(0.1)
     assert shown["RestartCount"] >= 1
     assert project.page() == "configured\ns3cret\nhello\n"
+
+
+@pytest.mark.parametrize("presses", [1, 2])
+def test_ctrl_c_stops_an_attached_project(project: Project, tmp_path: Path, presses: int) -> None:
+    """Compose 2.26 closes a channel twice when it hears of the last end before its own `stop` is answered."""
+    (tmp_path / "compose.yaml").write_text(ATTACHED)
+    assert COMPOSE is not None
+    command = [COMPOSE, "-p", "attached", "-f", str(tmp_path / "compose.yaml"), "up"]
+    try:
+        with Terminal(command, project.daemon.environment()) as terminal:
+            for line in ("first-1", "at work", "at work"):
+                terminal.expect(line)
+            terminal.type("\x03")
+            terminal.expect("Gracefully stopping")
+            if presses == 2:
+                terminal.type("\x03")
+            assert terminal.wait() == 130, terminal.screen
+            assert "panic" not in terminal.screen
+    finally:
+        subprocess.run([*command[:-1], "down", "-t", "0"], env=project.daemon.environment(), check=False)
 
 
 def test_down_takes_everything(project: Project) -> None:

@@ -56,21 +56,29 @@ class Ending:
                 if record.container.state.status not in (Status.RUNNING, Status.PAUSED):
                     self._context.runtime.acknowledge(exit)  # of a start that failed
                     return
-                if await self._record(record, exit):
-                    await self._starting.undo(record.container, self._context.bundle(record.container))
-                    record.restart_pending = self._context.keep(self._restart_later(record))
-                elif record.container.host_config.auto_remove and not (record.restarting_by_hand or record.removing):
+                again, died = await self._record(record, exit)
+                if (
+                    not again
+                    and record.container.host_config.auto_remove
+                    and not (record.restarting_by_hand or record.removing)
+                ):
+                    died()
                     await self.remove(record)
                 else:
                     await self._starting.undo(record.container, self._context.bundle(record.container))
+                    died()
+                if again:
+                    record.restart_pending = self._context.keep(self._restart_later(record))
                 if record in self._context.unsaved:
                     self._context.runtime.remember(exit)
         except Exception:
             log.exception("recording the exit of container %s", exit.id)
 
-    async def _record(self, record: Record, exit: Exit) -> bool:
-        """Under the lock; is it to be restarted? The state is written and the waiters are woken before the slow taking
-        down, which the lock keeps others from seeing half done; but ports and addresses are free again by then."""
+    async def _record(self, record: Record, exit: Exit) -> tuple[bool, Callable[[], None]]:
+        """Under the lock; is it to be restarted, and what announces the end. The state is written and the waiters are
+        woken before the slow taking down, which the lock keeps others from seeing half done; but ports and addresses
+        are free again by then. The event comes after it, as Docker's does: an attached `compose up` on Ctrl-C takes
+        the last `die` for the end of its own `stop` request too, and panics when that is not answered by then."""
         context, container = self._context, record.container
         state = container.state
         finished_at = max(exit.time, state.started_at)  # a file's time comes from a coarser clock
@@ -92,9 +100,9 @@ class Ending:
         context.save_what_happened(record)  # the exit file goes with the bundle
         if exit.oom_killed:
             context.publish(container, "oom")
-        context.publish(container, "die", exitCode=str(exit.exit_code), execDuration=str(int(ran)))
         record.wake_exit((exit.exit_code, state.error or None))
-        return again
+        said = {"exitCode": str(exit.exit_code), "execDuration": str(int(ran))}
+        return again, lambda: context.publish(container, "die", **said)
 
     async def _restart_later(self, record: Record) -> None:
         await asyncio.sleep(record.restart_delay)
