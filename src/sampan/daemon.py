@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import sampan
-from sampan import configuration
+from sampan import configuration, stacks
 from sampan.configuration import ConfigurationError
 from sampan.errors import Conflict, SampanError
 from sampan.settings import Settings
@@ -113,6 +113,7 @@ async def _run(settings: Settings, flags: configuration.Given) -> int:
     # Before the sockets: "the data root is in use" says more than "somebody listens there".
     check_free(settings)
     _check_pidfile(settings.pidfile)
+    stacks.dump_on_signal(settings.exec_root)
     context = listening.tls(settings) if settings.encrypted else None
     listeners = listening.listen(settings)
     try:

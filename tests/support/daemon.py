@@ -14,9 +14,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+from support import wreckage
 from support.leftovers import OURS
 
 REPOSITORY = Path(__file__).parents[2]
+PATIENCE = 60
+"""Seconds for one answer."""
+GRACE = 30
+"""Seconds from SIGTERM to the end."""
 
 
 def docker_binary() -> str:
@@ -31,12 +36,12 @@ SAMPAN = [sys.executable, "-m", "sampan.cli.main"]
 
 class _Connection(http.client.HTTPConnection):
     def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=60)
+        super().__init__("localhost", timeout=PATIENCE)
         self._path = path
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(60)
+        self.sock.settimeout(PATIENCE)
         self.sock.connect(str(self._path))
 
 
@@ -109,29 +114,68 @@ class Daemon:
         self.process.wait()
 
     def terminate(self) -> int:
-        """SIGTERM; containers go on. Returns the exit code."""
+        """SIGTERM; containers go on. Returns the exit code. Killed if it does not end, and its stacks are told."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(30)
+        try:
+            return self.process.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            stacks = self.stacks()
+            self.kill()
+            raise AssertionError(f"sampand did not end within {GRACE} s\n{stacks}") from None
 
     def stop(self) -> None:
         """Removes every container, ends the daemon, removes the roots; complains if mounts are left under them."""
-        if self.process is not None and self.process.poll() is None:
-            _, containers = self.api("GET", "/containers/json?all=1")
-            for container in containers:
+        try:
+            self.end()
+        finally:
+            self._remove_roots()
+
+    def end(self) -> None:
+        """Removes every container and network, ends the daemon. When it hangs or refuses, all that it has is cleared by
+        force, and that is a failure; what one that is dead already leaves is cleared, too."""
+        if self.process is None:
+            return
+        if self.process.poll() is not None:
+            if self.process.returncode:
+                wreckage.clear(self.root, self.bridge, self.table, self.cgroup_parent)
+            return
+        try:
+            for container in self.api("GET", "/containers/json?all=1")[1]:
                 self.api("DELETE", f"/containers/{container['Id']}?force=1&v=1")
-            _, networks = self.api("GET", "/networks")
-            for network in networks:
+            for network in self.api("GET", "/networks")[1]:
                 if network["Name"] not in ("bridge", "host", "none"):
                     self.api("DELETE", f"/networks/{network['Id']}")
             self.terminate()
-        self._remove_roots()
+        except BaseException:
+            self.kill()
+            wreckage.clear(self.root, self.bridge, self.table, self.cgroup_parent)
+            raise
 
     def _remove_roots(self) -> None:
+        log = self.log.read_text(errors="replace")[-4000:] if self.log.exists() else ""
         mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
         left = [mount for mount in mounts if mount.startswith(str(self.root))]
-        assert not left, f"mounts left behind: {left}\n{self.log.read_text()[-4000:]}"
-        subprocess.run(["rm", "-rf", "--one-file-system", str(self.root)], check=True)
+        if left:
+            wreckage.clear(self.root, self.bridge, self.table, self.cgroup_parent)
+        if not wreckage.unmount_below(self.root):  # or rm would go through what is mounted there
+            subprocess.run(["rm", "-rf", "--one-file-system", str(self.root)], check=True)
+        assert not left, f"mounts left behind: {left}\n{log}"
+
+    def stacks(self) -> str:
+        """What every thread and task of it does, and the end of its log: for a daemon that hangs."""
+        if self.process is None or self.process.poll() is not None:
+            return self.log.read_text(errors="replace")[-4000:]
+        for path in self.exec_root.glob("goroutine-stacks-*"):
+            path.unlink()
+        self.process.send_signal(signal.SIGUSR1)
+        for _ in range(100):
+            time.sleep(0.05)
+            if written := list(self.exec_root.glob("goroutine-stacks-*")):
+                time.sleep(0.2)
+                return written[0].read_text() + self.log.read_text(errors="replace")[-4000:]
+        # Nothing but faulthandler's lines in the log: its interpreter hangs.
+        return self.log.read_text(errors="replace")[-12000:]
 
     # -- clients ---------------------------------------------------------------------------------
     def environment(self) -> dict[str, str]:
@@ -147,16 +191,20 @@ class Daemon:
 
     def cli(self, *words: str, input: str | None = None, timeout: float = 60) -> subprocess.CompletedProcess[str]:
         """The client against this daemon."""
-        return subprocess.run(
-            [*self.client, *words],
-            input=input,
-            stdin=subprocess.DEVNULL if input is None else None,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=timeout,
-            env=self.environment(),
-        )
+        try:
+            return subprocess.run(
+                [*self.client, *words],
+                input=input,
+                stdin=subprocess.DEVNULL if input is None else None,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=timeout,
+                env=self.environment(),
+            )
+        except subprocess.TimeoutExpired as late:
+            said = f"{late.stdout!r} {late.stderr!r}"
+            raise AssertionError(f"{' '.join(words)}: no end in {timeout} s: {said}\n{self.stacks()}") from None
 
     def ok(self, *words: str, input: str | None = None) -> str:
         """The client must succeed; its stdout, stripped."""
@@ -177,6 +225,8 @@ class Daemon:
             connection.request(method, path, body, sent)
             response = connection.getresponse()
             data = response.read()
+        except TimeoutError:
+            raise TimeoutError(f"{method} {path}: no answer in {PATIENCE} s\n{self.stacks()}") from None
         finally:
             connection.close()
         try:

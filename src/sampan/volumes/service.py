@@ -109,9 +109,8 @@ class Volumes:
         except OSError as error:
             with contextlib.suppress(OSError):
                 directory.rmdir()
-            raise SampanError(
-                f"create {name}: error while creating volume path '{directory}': {error.strerror}"
-            ) from None
+            reason = (error.strerror or str(error)).lower()
+            raise SampanError(f"create {name}: error while creating volume path '{directory}': {reason}") from None
 
     def unmake(self, name: str) -> None:
         """The directory of a volume whose document was rolled back; nothing happens to one that exists."""
