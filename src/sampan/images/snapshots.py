@@ -24,12 +24,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from sampan.errors import NotFound, SampanError
 from sampan.images import diff, durability
-from sampan.images.content import hex_of
+from sampan.images.content import DiskFull, hex_of
 from sampan.images.diff import Change
 from sampan.linux import mounts, trees
 
@@ -161,6 +161,19 @@ class Snapshots:
         if os.path.exists(final):
             return
         directory = f"{self._active}/.new-{key}-{os.urandom(4).hex()}"
+        try:
+            self._make(directory, lowers, parent)
+            os.rename(directory, final)
+        except OSError:  # a full disk
+            purge(Path(directory))
+            raise
+        # The image may have been deleted between the look and the rename; from here on its layers stay.
+        if lowers and not os.path.exists(lowers[0]):
+            self.remove(key)
+            raise NotFound(f"layer {parent} does not exist")
+
+    @staticmethod
+    def _make(directory: str, lowers: Sequence[Path], parent: str | None) -> None:
         os.mkdir(directory, 0o700)
         os.mkdir(f"{directory}/work", 0o700)
         upper = f"{directory}/upper"
@@ -173,11 +186,6 @@ class Snapshots:
             os.chmod(upper, found.st_mode & 0o7777)
         if parent is not None:
             os.symlink(parent, f"{directory}/parent")
-        os.rename(directory, final)
-        # The image may have been deleted between the look and the rename; from here on its layers stay.
-        if lowers and not os.path.exists(lowers[0]):
-            self.remove(key)
-            raise NotFound(f"layer {parent} does not exist")
 
     def _directory(self, key: str) -> str:
         if not key or "/" in key or key.startswith("."):
@@ -207,6 +215,12 @@ class Snapshots:
         lowers = self.lowers(self.parent(key)) or (self._empty(),)
         options = {**_OPTIONS, "volatile": None} if volatile else _OPTIONS
         mounts.overlay(lowers, target, upper=f"{directory}/upper", work=f"{directory}/work", options=options)
+        # overlayfs that cannot make its work directory says so in the kernel's log and mounts read-only.
+        if os.statvfs(target).f_flag & os.ST_RDONLY:
+            mounts.unmount(target)
+            if os.statvfs(directory).f_flag & os.ST_RDONLY:
+                raise OSError(errno.EROFS, os.strerror(errno.EROFS), directory)
+            raise DiskFull("the writable layer cannot be mounted")
 
     def unmount(self, target: Path) -> None:
         """Busy files keep what they have open; the path is free at once."""
