@@ -46,6 +46,14 @@ class Ledger:
 
     things: dict[tuple[str, str], bool | None] = field(default_factory=dict)
     running: dict[str, bool | None] = field(default_factory=dict)
+    memory: dict[str, int | None] = field(default_factory=dict)
+    """Limits that `update` set."""
+    live: dict[str, bool | None] = field(default_factory=dict)
+    """Whether a volume was mounted at /live while the container ran."""
+
+    def forget(self, name: str) -> None:
+        """A container that is made or goes has none of what its forerunner was given."""
+        self.memory[name] = self.live[name] = None
 
 
 class Client:
@@ -81,6 +89,9 @@ class Client:
                 self.upload,
                 self.kill_keeper,
                 self.build,
+                self.limit,
+                self.mount,
+                self.publish,
             ),
         ]
 
@@ -124,6 +135,7 @@ class Client:
         name = self.name("s")
         body = {"Image": "busybox", "Cmd": ["sleep", "1000"], "StopTimeout": 0}
         path = f"/containers/create?name={name}"
+        self.ledger.forget(name)
         if self.told("s", name, True, lambda: self.call("POST", path, body, (201, 409))) == 201:
             self.running(name, True, lambda: self.call("POST", f"/containers/{name}/start"))
 
@@ -152,6 +164,7 @@ class Client:
         name = self.name(kind)
         if kind == "s":
             self.ledger.running[name] = None
+            self.ledger.forget(name)
         self.told(kind, name, False, lambda: self.call("DELETE", f"/containers/{name}?force=1&v=1", legal=(204, 404)))
         if kind == "s":
             self.ledger.running[name] = False
@@ -161,6 +174,28 @@ class Client:
         body = {"Image": "busybox", "Cmd": ["sh", "-c", "sleep 0.05"], "HostConfig": {"AutoRemove": True}}
         _, created = self.call("POST", "/containers/create", body)
         self.call("POST", f"/containers/{created['Id']}/start")
+
+    def limit(self) -> None:
+        name, memory = self.name("s"), self.random.choice([32, 64, 128]) << 20
+        self.ledger.memory[name] = None
+        body = {"Memory": memory, "MemorySwap": -1}
+        if self.call("POST", f"/containers/{name}/update", body, (200, 404, 409))[0] == 200:
+            self.ledger.memory[name] = memory
+
+    def mount(self) -> None:
+        """A volume into a container while it runs, or out of it; 400: it is there, or is not."""
+        name, volume, coming = self.name("s"), self.name("v"), self.random.random() < 0.6
+        self.ledger.things["v", volume] = None
+        known, self.ledger.live[name] = self.ledger.live.get(name), None
+        added = [{"Type": "volume", "Source": volume, "Target": "/live"}]
+        body: dict[str, Any] = {"MountAdd": added} if coming else {"MountRm": ["/live"]}
+        status, _ = self.call("POST", f"/containers/{name}/update", body, (200, 400, 404, 409))
+        self.ledger.live[name] = coming if status == 200 else known
+
+    def publish(self) -> None:
+        verb = self.random.choice(["PublishAdd", "PublishRm"])
+        body = {verb: {"81/tcp": [{}] if verb == "PublishAdd" else None}}
+        self.call("POST", f"/containers/{self.name('s')}/update", body, (200, 400, 404, 409))
 
     def kill_keeper(self) -> None:
         """conmon is killed, too."""
@@ -232,7 +267,11 @@ class Client:
 
     def build(self) -> None:
         name = self.name("i")
-        source = f"FROM busybox\nRUN echo {self.random.randrange(9)} > /made && sleep 0.1\nCOPY file0 /copied\n"
+        source = (
+            f"FROM busybox AS one\nRUN echo {self.random.randrange(9)} > /made && sleep 0.1\n"
+            "FROM busybox\nRUN --mount=type=cache,target=/cache date >> /cache/dates\n"
+            "COPY --from=one /made /made\nCOPY file0 /copied\n"
+        )
         context = _layer(self.random, ("Dockerfile", source.encode()))
 
         def request() -> tuple[int, Any]:
@@ -407,6 +446,7 @@ class Chaos:
                 if runs is not None and name in containers and now != runs:
                     raise Lost(f"container {name} should {'' if runs else 'not '}run: {containers[name]}")
                 ledger.running[name] = now
+            self._check_updates(ledger)
         for name in containers:
             found = self._ok("GET", f"/containers/{name}/json")
             if name in self.pids and found["State"]["Pid"] != self.pids[name]:
@@ -416,6 +456,38 @@ class Chaos:
         for tag in there["i"]:
             if not tag.startswith(self.registry):
                 self._ok("GET", f"/images/{tag}/json")
+
+    def _check_updates(self, ledger: Ledger) -> None:
+        for name in ledger.memory.keys() | ledger.live.keys():
+            status, found = self.daemon.api("GET", f"/containers/{name}/json")
+            if status == 404:
+                ledger.forget(name)
+                continue
+            memory, live = ledger.memory.get(name), ledger.live.get(name)
+            if memory is not None and found["HostConfig"]["Memory"] != memory:
+                raise Lost(f"{name} should have {memory} bytes: {found['HostConfig']['Memory']}")
+            has = any(mount["Destination"] == "/live" for mount in found["Mounts"])
+            if live is not None and has != live:
+                raise Lost(f"{name} should {'' if live else 'not '}have a mount at /live: {found['Mounts']}")
+            if found["State"]["Running"]:
+                pid = found["State"]["Pid"]
+                if (" /live " in Path(f"/proc/{pid}/mountinfo").read_text()) != has:
+                    raise Lost(f"{name}: /live is {'not ' if has else ''}mounted inside")
+                self._check_limit(found)
+            ledger.live[name] = has
+
+    @staticmethod
+    def _check_limit(found: dict[str, Any]) -> None:
+        """What the kernel has is what the API says."""
+        said = found["HostConfig"]["Memory"]
+        for line in Path(f"/proc/{found['State']['Pid']}/cgroup").read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            tree = Path("/sys/fs/cgroup/memory" if "memory" in controllers.split(",") else "/sys/fs/cgroup")
+            for name in ("memory.limit_in_bytes", "memory.max"):
+                with contextlib.suppress(OSError, ValueError):
+                    limit = int((tree / path.strip("/") / name).read_text())
+                    if said and limit != said:
+                        raise Lost(f"{found['Name']}: {limit} bytes in its cgroup, {said} by the API")
 
     def check_accounts(self) -> None:
         """Everything on kernel and disk belongs to something that the API tells of."""
@@ -486,6 +558,8 @@ class Chaos:
         for ledger in self.ledgers:
             ledger.things.clear()
             ledger.running.clear()
+            ledger.memory.clear()
+            ledger.live.clear()
         difference: set[str] = set()
         for _ in range(60):
             difference = inventory.inventory(self.daemon) ^ self.baseline
