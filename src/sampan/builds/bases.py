@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
+from typing import Any
 
 from sampan.builds.model import BuildOptions, State, copied
 from sampan.builds.progress import Pulled
@@ -47,25 +49,55 @@ async def find(work: Work, name: str, platform: Platform | None, step: int) -> I
         image = None
         fresh = (name, wanted) in work.fresh
         if not work.options.pull or fresh:
-            try:
-                image = images.resolve(name, wanted)
-            except NotFound:
-                if fresh:
-                    raise
+            with contextlib.suppress(NotFound):
+                image = _here(work, name, wanted)
         if image is None:
-            reference = references.parse(name).tagged()
-            await images.pull(
-                reference.familiar,
-                wanted,
-                auth_for(work.options, reference.domain),
-                lambda message: work.emit(Pulled(step=step, message=message)),
-            )
-            image = images.resolve(name, wanted)
+            image = await _pulled(work, name, wanted, step)
             work.fresh.add((name, wanted))
+    work.materials[name] = image.manifest_digest
     catalog = work.services.holdings.catalog
     images.used(image.id)
     work.lease.hold(*catalog.blobs_of(image.id, catalog.images[image.id]), *catalog.chain(image.id))
     return image
+
+
+def _here(work: Work, name: str, wanted: Platform | None) -> Image:
+    """Raises `NotFound`."""
+    images = work.services.images
+    try:
+        return images.resolve(name, wanted)
+    except NotFound:
+        if wanted is None or (id := images.beside(name, wanted)) is None:
+            raise
+        return images.resolve(id)
+
+
+async def _pulled(work: Work, name: str, wanted: Platform | None, step: int) -> Image:
+    """A name that stands for another platform's image here is left alone."""
+    images = work.services.images
+    reference = references.parse(name).tagged()
+    auth = auth_for(work.options, reference.domain)
+
+    def tell(message: dict[str, Any]) -> None:
+        work.emit(Pulled(step=step, message=message))
+
+    several = len(work.options.platforms) > 1 and wanted != platforms.host()
+    if wanted is not None and (several or _is_another(work, name, wanted)):
+        id = await images.pull_beside(reference, wanted, auth, tell)
+        image = images.resolve(id)
+        work.services.holdings.catalog.require_platform(reference.familiar, id, wanted)
+        return image
+    await images.pull(reference.familiar, wanted, auth, tell)
+    return images.resolve(name, wanted)
+
+
+def _is_another(work: Work, name: str, wanted: Platform) -> bool:
+    try:
+        config = work.services.images.resolve(name).config
+    except NotFound:
+        return False
+    own = Platform(os=config.os, architecture=config.architecture, variant=config.variant)
+    return not platforms.matches(own, wanted)
 
 
 def auth_for(options: BuildOptions, domain: str) -> RegistryAuth | None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
-from sampan.builds import bases, copies, mounting, plan, runconfig, running
+from sampan.builds import bases, copies, mounting, named, plan, runconfig, running
 from sampan.builds.cache import key_of
 from sampan.builds.context import Context
 from sampan.builds.copying import Copier
@@ -39,6 +40,14 @@ class Execution:
         self._tasks: dict[int, asyncio.Task[State]] = {}
         self._escape = graph.dockerfile.escape
         self._contexts = {context_name(name): place for name, place in work.options.contexts.items()}
+
+    @property
+    def steps(self) -> int:
+        return len(self._plan.steps)
+
+    def numbers(self, stages: Collection[int]) -> set[int]:
+        """Of the steps of some stages."""
+        return {started.step for (stage, _), started in self._plan.steps.items() if stage in stages}
 
     # -- the whole ---------------------------------------------------------------------------------
     async def run(self) -> State:
@@ -105,7 +114,10 @@ class Execution:
         begun = time.monotonic()
         try:
             platform = resolved.platform
-            if resolved.context:
+            given = self._contexts.get(context_name(resolved.context), "")
+            if given.startswith(named.LAYOUT):
+                state = await named.layout_state(self.work, given, platform)
+            elif resolved.context:
                 name = self._image_name(resolved.context)
                 if name == resolved.context:
                     raise InvalidParameter(f"the named context {name} is no image: a stage cannot begin with it")
@@ -216,6 +228,10 @@ class Execution:
         given = self._contexts.get(context_name(source), "")
         if given.startswith("local:") and self.work.context is not None:
             return self.work.context.path / given.removeprefix("local:")
+        if given.startswith(named.LAYOUT):
+            return await self.work.root((await named.layout_state(self.work, given, None)).chain_id)
+        if named.is_remote(given):
+            return await named.fetched(self.work, given)
         image = await bases.find(self.work, self._image_name(source), None, step.number)
         return await self.work.root(image.chain_id)
 

@@ -11,6 +11,9 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 
+from sampan.builds.outputs.requests import Output
+from sampan.builds.sharing.requests import CacheFrom, CacheTo
+from sampan.builds.ssh import Ask
 from sampan.containers.model import HostConfig
 from sampan.errors import SampanError
 from sampan.images.building import SealedLayer
@@ -30,6 +33,14 @@ class StepFailed(SampanError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """An attestation that says how the image was made. `everything`: mode=max, with the build's arguments."""
+
+    everything: bool = False
+    version: str = "v1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BuildOptions:
     """`args` of None take their default. `contexts` are named contexts (`docker-image://…`)."""
 
@@ -39,17 +50,27 @@ class BuildOptions:
     labels: Mapping[str, str] = field(default_factory=dict)
     target: str = ""
     platform: Platform | None = None
+    platforms: Sequence[Platform] = ()
+    """Of one build for several; `platform` is each one's in turn."""
     no_cache: bool = False
     no_cache_filter: Sequence[str] = ()
     """Names of stages that are built anew."""
     cache_from: Sequence[str] = ()
     """Images whose history counts as cache. Without `cache_local` instead of this machine's own, as in Docker."""
     cache_local: bool = False
+    cache_sources: Sequence[CacheFrom] = ()
+    """Caches that other machines may have made, looked at after this one's own."""
+    cache_to: Sequence[CacheTo] = ()
     pull: bool = False
     squash: bool = False
     host_config: HostConfig = field(default_factory=HostConfig)
     """Limits, network mode, extra hosts… of RUN steps."""
     secrets: Mapping[str, bytes] = field(default_factory=dict)
+    ssh: Mapping[str, Ask] = field(default_factory=dict)
+    """The client's agents, by id."""
+    outputs: Sequence[Output] = ()
+    """None is an image in this engine."""
+    provenance: Provenance | None = None
     contexts: Mapping[str, str] = field(default_factory=dict)
     entitlements: frozenset[str] = frozenset()
     """`security.insecure`, `network.host`."""

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sampan.builds import sources
+from sampan.builds import sources, ssh
 from sampan.builds.context import Context
 from sampan.builds.dockerfile import ast
 from sampan.errors import InvalidParameter, NotFound, SampanError
@@ -201,8 +201,15 @@ async def held(work: Work, wanted: Sequence[RunMount]) -> AsyncIterator[list[Hel
                 if (secret := _secret(work, mount)) is not None:
                     found[index] = Held(mount, one.target, secret=secret)
             elif mount.type == "ssh":
-                if mount.required:
-                    raise SampanError(f"unset ssh forward key {mount.id or 'default'}")
+                id = mount.id or "default"
+                if (ask := work.options.ssh.get(id)) is not None:
+                    place = work.services.contexts.new().path
+                    stack.push_async_callback(asyncio.to_thread, shutil.rmtree, place, True)
+                    mode = 0o600 if mount.mode is None else mount.mode
+                    served = ssh.served(ask, place, "agent", mode, mount.uid or 0, mount.gid or 0)
+                    found[index] = Held(mount, one.target, str(await stack.enter_async_context(served)))
+                elif mount.required:
+                    raise SampanError(f"unset ssh forward key {id}")
             else:
                 found[index] = Held(mount, one.target)
         yield [found[index] for index in sorted(found)]
@@ -235,6 +242,7 @@ def bind(source: str, target: str, *, read_only: bool, directory: bool = True) -
 def prepare(held: Sequence[Held], bundle: Path) -> Prepared:
     """Blocks."""
     prepared = Prepared()
+    agents = 0
     for number, one in enumerate(held):
         mount = one.mount
         if mount.type == "tmpfs":
@@ -243,6 +251,11 @@ def prepare(held: Sequence[Held], bundle: Path) -> Prepared:
             prepared.mounts.append(entry)
         elif mount.type == "secret":
             _prepare_secret(prepared, one, bundle / f"secret-{number}")
+        elif mount.type == "ssh":
+            target = one.target or f"/run/buildkit/ssh_agent.{agents}"
+            agents += 1
+            prepared.environment.setdefault("SSH_AUTH_SOCK", target)
+            prepared.mounts.append(bind(one.source, target, read_only=False, directory=False))
         elif one.scratch is not None:
             prepared.mounts.append(_thrown_away(one, bundle, number))
         else:

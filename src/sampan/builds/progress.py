@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 
 class Event(Struct, frozen=True, kw_only=True, tag_field="event", omit_defaults=True):
@@ -96,12 +97,23 @@ class Warned(Event, frozen=True, kw_only=True, tag="warned"):
     excerpt: str = ""
 
 
+class Exporting(Event, frozen=True, kw_only=True, tag="exporting"):
+    """A stream that the client has to fetch, by its token: for `output`, counted from 0, or for `cache`."""
+
+    token: str
+    output: int = -1
+    cache: int = -1
+
+
 class Finished(Event, frozen=True, kw_only=True, tag="finished"):
-    """The image, and the names it got."""
+    """The image, and the names it got. `manifest` is what they stand for, `described` its descriptor; `image` is ""
+    when there are several."""
 
     image: str
     tags: list[str] = []
     manifest: str = ""
+    described: dict[str, Any] = {}
+    provenance: dict[str, Any] = {}
 
 
 AnyEvent = (
@@ -117,12 +129,35 @@ AnyEvent = (
     | Done
     | Failed
     | Warned
+    | Exporting
     | Finished
 )
 Listener = Callable[[AnyEvent], None]
 """A listener may have a method `drain(step)`: None, or what to wait for before the step's output goes on."""
 _HELD = 8 << 20
 """Bytes of a later step's output that wait for their turn; then the step waits."""
+
+
+class Offset:
+    """One of several builds that share a stream: its steps are numbered from `first` on, and named after `platform`."""
+
+    def __init__(self, listener: Listener, first: int, platform: str) -> None:
+        self._listener, self._first, self._platform = listener, first, platform
+
+    def __call__(self, event: AnyEvent) -> None:
+        if isinstance(event, Planned):
+            return  # the whole has told it
+        if event.step >= 0:
+            event = replace(event, step=event.step + self._first)
+        if isinstance(event, Started):
+            own = event.name.startswith("[") and not event.name.startswith("[internal]")
+            name = f"[{self._platform} {event.name[1:]}" if own else f"[{self._platform}] {event.name}"
+            event = replace(event, name=name)
+        self._listener(event)
+
+    def drain(self, step: int) -> Awaitable[None] | None:
+        drain: Callable[[int], Awaitable[None] | None] | None = getattr(self._listener, "drain", None)
+        return drain(step + self._first) if drain is not None else None
 
 
 class InOrder:

@@ -4,32 +4,58 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from sampan.builds.model import State
 from sampan.builds.work import Work
 from sampan.errors import SampanError
 from sampan.images import building, platforms
-from sampan.images.model import History, ImageConfig, RootFS
+from sampan.images.digests import digest
+from sampan.images.importing import encode_config
+from sampan.images.model import History, ImageConfig, Platform, RootFS
 from sampan.images.references import Reference
 
 
-async def publish(work: Work, state: State, names: Sequence[Reference]) -> tuple[str, str]:
-    """(image id, digest of its manifest). A Dockerfile of FROM alone gives the base itself."""
-    images = work.services.images
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A target stage as an image. `config` is the config's bytes; `base`: the image it is, when it is a base alone."""
+
+    work: Work
+    state: State
+    image: ImageConfig
+    config: bytes
+    base: str = ""
+
+    @property
+    def id(self) -> str:
+        return self.base or digest(self.config)
+
+    @property
+    def platform(self) -> Platform:
+        image = self.image
+        return platforms.normalize(Platform(architecture=image.architecture, os=image.os, variant=image.variant))
+
+
+async def result(work: Work, state: State) -> Result:
+    """A Dockerfile of FROM alone gives the base itself."""
     if work.options.squash and len(state.layers) > state.base_layers:
         state = await _squashed(work, state)
-    config = image_config(state)
     if not state.base and not state.history:
         raise SampanError("No image was generated. Is your Dockerfile empty?")
-    catalog = work.services.holdings.catalog
     if state.base and len(state.history) == len(state.image.history) and state.config == state.image.config:
-        id = state.base
-        for name in names:
-            images.tag(id, name.familiar_name, name.tag)
-    else:
-        id = await images.publish(config, state.layers, names, work.lease)
-    return id, catalog.images[id].manifest
+        return Result(work, state, state.image, work.services.holdings.content.read(state.base), state.base)
+    image = image_config(state)
+    return Result(work, state, image, encode_config(image))
+
+
+async def publish(result: Result, names: Sequence[Reference]) -> str:
+    """In this engine, its layers as they are here. Returns the image's id."""
+    images = result.work.services.images
+    if not result.base:
+        return await images.publish(result.image, result.state.layers, names, result.work.lease)
+    for name in names:
+        images.tag(result.base, name.familiar_name, name.tag)
+    return result.base
 
 
 def image_config(state: State) -> ImageConfig:

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import hashlib
 import os
 import posixpath
 import re
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+from sampan.builds import ssh
 from sampan.builds.sources import Source
 from sampan.errors import InvalidParameter, SampanError
 from sampan.images.remote.failures import on_connection
 
 if TYPE_CHECKING:
     from sampan.builds.dockerfile import ast
+    from sampan.builds.ssh import Ask
     from sampan.builds.work import Work
 
 _SCP = re.compile(r"[A-Za-z0-9_.-]+@[A-Za-z0-9_.-]+:.+")
@@ -74,7 +77,7 @@ async def fetch(work: Work, remote: Git | Url, add: ast.Add, destination: str) -
     place = work.services.contexts.new("remote")
     work.stack.callback(place.close)
     if isinstance(remote, Git):
-        await clone(remote, place.root, keep_git_dir=bool(add.keep_git_dir))
+        await clone(remote, place.root, keep_git_dir=bool(add.keep_git_dir), ask=work.options.ssh.get("default"))
         return Source(place.root, ".", directory=True)
     try:
         name = await download(remote.url, place.root, add.checksum, posixpath.basename(destination))
@@ -136,19 +139,25 @@ def _set_time(place: Path, modified: str) -> None:
     os.utime(place, (seconds, seconds))
 
 
-async def clone(remote: Git, directory: Path, *, keep_git_dir: bool) -> None:
-    """A checkout without history, submodules included. Raises `SampanError` with git's own words."""
+async def clone(remote: Git, directory: Path, *, keep_git_dir: bool, ask: Ask | None = None) -> None:
+    """A checkout without history, submodules included; over ssh with the agent behind `ask`. Raises `SampanError` with
+    git's own words."""
     if shutil.which("git") is None:
         raise SampanError("git is not installed on this machine: a repository cannot be fetched")
     if remote.url.startswith("-"):
         raise InvalidParameter(f"invalid git URL {remote.url}")
     repository = directory.parent / "repository"
     repository.mkdir()
-    await _run(repository, "init", "--quiet")
-    await _run(repository, "remote", "add", "origin", "--", remote.url)
-    await _check_out(repository, remote.ref)
-    if (repository / ".gitmodules").is_file():
-        await _run(repository, "submodule", "update", "--init", "--recursive", "--depth=1")
+    async with contextlib.AsyncExitStack() as stack:
+        agent = ""
+        if ask is not None:
+            agent = str(await stack.enter_async_context(ssh.served(ask, directory.parent, "agent", 0o600, 0, 0)))
+        git = functools.partial(_run, repository, agent)
+        await git("init", "--quiet")
+        await git("remote", "add", "origin", "--", remote.url)
+        await _check_out(git, remote.ref)
+        if (repository / ".gitmodules").is_file():
+            await git("submodule", "update", "--init", "--recursive", "--depth=1")
     if not keep_git_dir:
         shutil.rmtree(repository / ".git")
     source = repository / remote.subdirectory.lstrip("/")
@@ -158,31 +167,41 @@ async def clone(remote: Git, directory: Path, *, keep_git_dir: bool) -> None:
     source.rename(directory)
 
 
-async def _check_out(repository: Path, ref: str) -> None:
+async def _check_out(git: Callable[..., Awaitable[None]], ref: str) -> None:
     """The one commit where the server gives it alone; a dumb server, or one asked for a commit's id, may not."""
     wanted = ref or "HEAD"
     fetch = ("fetch", "--quiet", "--recurse-submodules=no")
     for depth in (("--depth", "1"), ()):
         try:
-            await _run(repository, *fetch, *depth, "origin", wanted)
+            await git(*fetch, *depth, "origin", wanted)
         except SampanError:
             if not depth and not ref:
                 raise
         else:
-            await _run(repository, "checkout", "--quiet", "--detach", "FETCH_HEAD")
+            await git("checkout", "--quiet", "--detach", "FETCH_HEAD")
             return
-    await _run(repository, *fetch, "--tags", "origin", "+refs/heads/*:refs/remotes/origin/*")
-    await _run(repository, "checkout", "--quiet", "--detach", wanted)
+    await git(*fetch, "--tags", "origin", "+refs/heads/*:refs/remotes/origin/*")
+    await git("checkout", "--quiet", "--detach", wanted)
 
 
-async def _run(repository: Path, *arguments: str) -> None:
+def _ssh_command(agent: str) -> str:
+    """With the client's agent nothing of this machine's own identities is offered. Host keys are taken as they come:
+    BuildKit scans them at the same moment, which is as much."""
+    if not agent:
+        return "ssh -o BatchMode=yes"
+    options = ("BatchMode=yes", "StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR")
+    return " ".join(["ssh -F /dev/null", *(f"-o {one}" for one in options), "-o IdentityFile=/dev/null"])
+
+
+async def _run(repository: Path, agent: str, *arguments: str) -> None:
     environment = {
         "PATH": os.environ.get("PATH", os.defpath),
         "HOME": str(repository.parent),
         "GIT_TERMINAL_PROMPT": "0",
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_PROTOCOL_FROM_USER": "0",
-        "GIT_SSH_COMMAND": "ssh -o BatchMode=yes",
+        "GIT_SSH_COMMAND": _ssh_command(agent),
+        **({"SSH_AUTH_SOCK": agent} if agent else {}),
     }
     process = await asyncio.create_subprocess_exec(
         "git",

@@ -5,7 +5,6 @@ the cache. Nothing here knows how a front door's clients speak.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -14,23 +13,27 @@ from pathlib import Path
 
 import msgspec
 
-from sampan.builds import bases, ignore, publishing, remotes
+from sampan.builds import ignore, remotes
 from sampan.builds.cache import BuildCache, CacheRecord
 from sampan.builds.context import Context, Contexts
 from sampan.builds.dockerfile import Dockerfile, checks, parse
 from sampan.builds.dockerfile.excerpt import excerpt
 from sampan.builds.dockerfile.rules import Warning
-from sampan.builds.dockerfile.stages import context_name, resolve
+from sampan.builds.dockerfile.stages import Graph, context_name, resolve
 from sampan.builds.dockerfile.variables import global_arguments
-from sampan.builds.execution import Execution
-from sampan.builds.explaining import Explanation, Trace
+from sampan.builds.explaining import Trace
+from sampan.builds.jobs import Job
 from sampan.builds.model import BuildOptions
 from sampan.builds.mounting import Caches
+from sampan.builds.outputs import packaging
+from sampan.builds.outputs.exports import Exports
 from sampan.builds.progress import Finished, Listener, Warned
-from sampan.builds.work import Services, Work
+from sampan.builds.ssh import Agents
+from sampan.builds.work import Services
 from sampan.containers import Containers
-from sampan.errors import InvalidParameter, NotFound, SampanError
-from sampan.images import Images, Snapshots, platforms, references
+from sampan.errors import InvalidParameter
+from sampan.images import Images, Platform, Snapshots, platforms, references
+from sampan.images.fetching import Fetcher
 from sampan.images.references import Reference
 from sampan.settings import Settings
 from sampan.store import Documents
@@ -83,12 +86,13 @@ class Builds:
             cache=cache,
             contexts=self._contexts,
             caches=caches,
+            exports=Exports(),
+            converter=images.converter,
+            fetcher=Fetcher(images.holdings),
         )
+        self._agents = Agents()
         cache.holds = self._holds
         self._traces = Documents(cache.database, "build-trace", Trace)
-
-    def close(self) -> None:
-        self._contexts.close()
 
     def _holds(self, record: CacheRecord) -> bool:
         layer = record.layer
@@ -101,7 +105,8 @@ class Builds:
         """A context's tar, in any compression, with the named contexts that a client may have put beside it. The
         caller closes it."""
         context = await self._contexts.receive(archive)
-        if any(place.startswith("local:") for place in options.contexts.values()):
+        places = [*options.contexts.values(), *(f"local:{one.source}" for one in options.cache_sources if one.source)]
+        if any(place.startswith(("local:", "oci-layout:")) for place in places):
             await asyncio.to_thread(context.set_aside, NAMED_CONTEXTS, "contexts")
         return context
 
@@ -113,7 +118,7 @@ class Builds:
         context = self._contexts.new()
         try:
             if isinstance(found, remotes.Git):
-                await remotes.clone(found, context.root, keep_git_dir=False)
+                await remotes.clone(found, context.root, keep_git_dir=False, ask=options.ssh.get("default"))
                 context.filtered = False
                 return context, options
             place = context.root / await remotes.download(found.url, context.root, fallback="Dockerfile")
@@ -138,52 +143,59 @@ class Builds:
         dockerfile = await asyncio.to_thread(_dockerfile, options, context)
         if context is not None:
             await asyncio.to_thread(_ignore, context, options.dockerfile)
-        target = options.platform or platforms.host()
-        given = {name: value for name, value in options.args.items() if value is not None}
-        arguments = global_arguments(dockerfile, given, target, platforms.host(), options.target)
-        graph = resolve(dockerfile, arguments, options.target, [context_name(name) for name in options.contexts])
+        wanted: list[Platform | None] = [platforms.normalize(one) for one in options.platforms]
+        wanted = wanted or [options.platform]
+        packaging.check(options.outputs, len(wanted) > 1, options.provenance is not None)
+        graphs = [(platform, self._graph(dockerfile, options, platform)) for platform in dict.fromkeys(wanted)]
         if options.lint or options.check:
-            found = checks.check(
-                graph,
-                given=given,
-                target=target,
-                build=platforms.host(),
-                all_stages=options.check and not options.target,
-            )
-            for warning in found:
-                listener(_warned(warning, dockerfile))
+            self._lint(graphs[0][1], dockerfile, options, listener)
         if options.check:
             return Built("", [], "")
         async with self._services.holdings.lease() as lease:
-            work = Work(self._services, options, context, lease, listener)
-            await self._pull_caches(options)
+            job = Job(self._services, self._traces, options, context, lease, listener)
             try:
-                state = await Execution(work, graph, self._explanation(options, names)).run()
-                id, manifest = await publishing.publish(work, state, names)
+                finish = await job.run(graphs, names)
             finally:
-                await asyncio.shield(asyncio.ensure_future(work.close()))
+                await asyncio.shield(asyncio.ensure_future(job.close()))
         await self._collect()
         tags = [name.familiar for name in names]
-        listener(Finished(image=id, tags=tags, manifest=manifest))
-        return Built(id, tags, manifest)
-
-    def _explanation(self, options: BuildOptions, names: Sequence[Reference]) -> Explanation:
-        forced = "--no-cache" if options.no_cache else "--no-cache-filter"
-        return Explanation(
-            self._traces, names[0].familiar if names else options.dockerfile, self._services.cache, forced
+        manifest = str(finish.described.get("digest", ""))
+        told = Finished(
+            image=finish.image,
+            tags=tags,
+            manifest=manifest,
+            described=finish.described,
+            provenance=finish.provenance,
         )
+        listener(told)
+        return Built(finish.image, tags, manifest)
 
-    async def _pull_caches(self, options: BuildOptions) -> None:
-        """BuildKit's --cache-from names what a registry has; dockerd's classic one only what is here."""
-        images = self._services.images
-        for ref in options.cache_from if options.cache_local else ():
-            with contextlib.suppress(SampanError):
-                try:
-                    images.resolve(ref)
-                except NotFound:
-                    reference = references.parse(ref).tagged()
-                    auth = bases.auth_for(options, reference.domain)
-                    await images.pull(reference.familiar, options.platform, auth, lambda message: None)
+    @staticmethod
+    def _graph(dockerfile: Dockerfile, options: BuildOptions, platform: Platform | None) -> Graph:
+        given = {name: value for name, value in options.args.items() if value is not None}
+        arguments = global_arguments(dockerfile, given, platform or platforms.host(), platforms.host(), options.target)
+        return resolve(dockerfile, arguments, options.target, [context_name(name) for name in options.contexts])
+
+    @staticmethod
+    def _lint(graph: Graph, dockerfile: Dockerfile, options: BuildOptions, listener: Listener) -> None:
+        found = checks.check(
+            graph,
+            given={name: value for name, value in options.args.items() if value is not None},
+            target=options.platform or platforms.host(),
+            build=platforms.host(),
+            all_stages=options.check and not options.target,
+        )
+        for warning in found:
+            listener(_warned(warning, dockerfile))
+
+    @property
+    def agents(self) -> Agents:
+        """ssh agents of clients that are connected."""
+        return self._agents
+
+    def export(self, token: str) -> AsyncIterator[bytes]:
+        """What a build has for its client."""
+        return self._services.exports.take(token)
 
     async def _collect(self) -> None:
         """The cache must not fill the disk: what was used longest ago goes, from where it takes more than its share."""

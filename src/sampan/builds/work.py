@@ -18,11 +18,15 @@ from sampan.builds.cache import BuildCache, CacheRecord, key_of
 from sampan.builds.context import Context, Contexts
 from sampan.builds.model import BuildOptions, State
 from sampan.builds.mounting import Caches
+from sampan.builds.outputs.exports import Exports
 from sampan.builds.progress import AnyEvent, Cached, Listener, Missed, Output
+from sampan.builds.sharing.receiving import Received
 from sampan.builds.sources import Digested, Skip, Source
 from sampan.containers.oneshot import Net, OneShots
 from sampan.images import Images, Platform, Snapshots, building
 from sampan.images.building import SealedLayer
+from sampan.images.converting import Converter
+from sampan.images.fetching import Fetcher
 from sampan.images.holdings import Holdings, Lease
 from sampan.images.importing import timestamp
 from sampan.images.model import History
@@ -44,6 +48,9 @@ class Services:
     cache: BuildCache
     contexts: Contexts
     caches: Caches
+    exports: Exports
+    converter: Converter
+    fetcher: Fetcher
     digests: dict[Hashable, Digested] = field(default_factory=dict)
 
     @property
@@ -69,6 +76,17 @@ class Work:
     pulled: dict[tuple[str, str], asyncio.Lock] = field(default_factory=dict)
     fresh: set[tuple[str, Platform | None]] = field(default_factory=set)
     """Images that this build has pulled: once is enough."""
+    named: dict[str, Path] = field(default_factory=dict)
+    """Named contexts that were fetched, and where."""
+    received: Sequence[Received] = ()
+    """Caches of other machines."""
+    used: list[tuple[int, CacheRecord]] = field(default_factory=list)
+    """The results of the steps so far, with their steps' numbers."""
+    source: bytes = b""
+    """The Dockerfile."""
+    begun: int = field(default_factory=time.time_ns)
+    materials: dict[str, str] = field(default_factory=dict)
+    """What came from outside, by its name as it was asked for: digests of images and of downloads."""
     _roots: dict[str | None, Path] = field(default_factory=dict)
     _networks: dict[str, list[Net]] = field(default_factory=dict)
     _opened: list[Net] = field(default_factory=list)
@@ -199,6 +217,8 @@ class Work:
         step.key = key
         async with cache.alone(key):
             record = self._look(step, state, key, text, below)
+            if record is None and not step.anew:
+                record = await self._received(key, below)
             if record is not None:
                 self.emit(Cached(step=step.number, id=record.key))
             else:
@@ -208,7 +228,16 @@ class Work:
                 record = cache.add(key, state.key, text, layer, below, self.now())
             if record.layer is not None:
                 self.lease.hold(record.layer.blob, record.layer.chain_id)
+        self.used.append((step.number, record))
         return record
+
+    async def _received(self, key: str, below: str | None) -> CacheRecord | None:
+        services = self.services
+        for one in self.received:
+            record = await one.find(key, below, services.holdings, services.fetcher, services.cache, self.lease)
+            if record is not None:
+                return record
+        return None
 
     def _look(self, step: Step, state: State, key: str, text: str, below: str | None) -> CacheRecord | None:
         if step.anew:

@@ -43,6 +43,8 @@ class ImageRecord(msgspec.Struct, omit_defaults=True):
     """When it was last pulled, made, tagged, or something was started from it."""
     extra: list[str] = []
     """Other blobs to keep with it."""
+    exact: list[str] = []
+    """Manifests and indexes of it that are pushed as they are, also with plain layers: somebody asked for them."""
 
     @property
     def size(self) -> int:
@@ -165,6 +167,8 @@ class Catalog:
             if known is not None:
                 record.parent = record.parent or known.parent
                 record.tagged = record.tagged or known.tagged
+                record.extra = list(dict.fromkeys([*record.extra, *known.extra]))
+                record.exact = record.exact or known.exact
             record.used = time.time_ns()
             self._images.put(id, record)
             self.images = {**self.images, id: record}

@@ -34,9 +34,16 @@ class Puller:
         self._fetcher = Fetcher(holdings)
 
     async def pull(
-        self, reference: Reference, platform: Platform | None, auth: RegistryAuth | None, progress: Progress
+        self,
+        reference: Reference,
+        platform: Platform | None,
+        auth: RegistryAuth | None,
+        progress: Progress,
+        *,
+        beside: bool = False,
     ) -> tuple[str, bool]:
-        """(the image's id, is it new under this name?). `reference` has a tag or a digest."""
+        """(the image's id, is it new under this name?). `reference` has a tag or a digest. `beside`: the name stays
+        what it is, and the image is only known by its manifest's digest."""
         repository = self._remote.repository(reference, auth)
         version = reference.digest or reference.tag
         async with self._holdings.lease() as lease:
@@ -51,7 +58,9 @@ class Puller:
             lease.hold(*chain_ids(config.rootfs.diff_ids), *(layer.digest for layer in manifest.layers))
             if not self._whole(id, manifest):
                 await self._layers(repository, manifest, config, progress)
-            changed, replaced = self._publish(reference, id, manifest, config, chosen.digest, top.digest)
+            name = reference._replace(tag="", digest=chosen.digest) if beside else reference
+            target = chosen.digest if beside else top.digest
+            changed, replaced = self._publish(name, id, manifest, config, chosen.digest, target)
             lease.hold(*replaced)  # collected with the lease, when nothing else names it
         progress(message(f"Digest: {top.digest}"))
         return id, changed

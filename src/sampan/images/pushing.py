@@ -114,7 +114,8 @@ class Pusher:
                 return True
             return await uploads.mounts_anything() and await uploads.linked(digest)
 
-        if self._holdings.content.exists(target):
+        exact = target in self._image(record).exact
+        if self._holdings.content.exists(target) and not exact:
             target = await self._compressor.manifest(target, lease, there)
         plan = _Plan()
         try:
@@ -312,7 +313,7 @@ class _Reader:
         self._holdings, self._blob, self._line = holdings, blob, line
 
     async def read(self, start: int, stop: int) -> AsyncIterator[bytes]:
-        descriptor = self._holdings.content.open(self._blob.digest)
+        descriptor = await asyncio.to_thread(self._holdings.content.open, self._blob.digest)
         try:
             while start < stop:
                 data = await asyncio.to_thread(os.pread, descriptor, min(_READ, stop - start), start)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import builtins
 import contextlib
+import functools
 import logging
 import platform as machine
 import time
@@ -15,9 +16,10 @@ from pathlib import Path
 
 from sampan import __version__
 from sampan.errors import InvalidParameter, NotFound
-from sampan.images import building, hello, listing, platforms, references, saving, variants
+from sampan.images import building, converting, hello, listing, manifests, platforms, references, saving, variants
 from sampan.images.building import SealedLayer
 from sampan.images.compressing import Compressed
+from sampan.images.converting import Converter, Packaged
 from sampan.images.digests import digest
 from sampan.images.holdings import Holdings, Lease
 from sampan.images.importing import Importer
@@ -43,6 +45,7 @@ __all__ = ["Deleted", "HistoryRow", "ImageSummary", "Images", "Progress", "Regis
 log = logging.getLogger(__name__)
 
 _SYNC_AFTER = 30.0
+_FOLD_AFTER = 90.0
 
 _Rows = list[ImageSummary]
 _Steps = list[HistoryRow]
@@ -84,6 +87,8 @@ class Images:
         self.reconcile()
         with contextlib.suppress(RuntimeError):  # no event loop: a tool that only looks
             self._sync_later()
+            self._loop = asyncio.get_running_loop()
+            self.holdings.content.on_unfold = self._fold_again
 
     def reconcile(self) -> None:
         """After a crash; also safe at any other time. Blocks for as long as there is something to put right."""
@@ -97,6 +102,7 @@ class Images:
 
     async def close(self) -> None:
         """Does not wait for the disk: what is not on it yet is marked so, and trusted until the next boot."""
+        self.holdings.interrupt()
         if self._expiring is not None:
             self._expiring.cancel()
             await asyncio.gather(self._expiring, return_exceptions=True)
@@ -221,7 +227,32 @@ class Images:
             progress(_status(parsed, any(changed)))
         else:
             progress(_status(parsed, await self._pull(parsed, platform, auth, progress)))
+            self._warn_of_platform(parsed, platform, progress)
         self._sync_later()
+
+    async def pull_beside(
+        self, reference: Reference, platform: Platform, auth: RegistryAuth | None, progress: Progress
+    ) -> str:
+        """The image for a platform, without moving the name, which here is another platform's. Returns its id; it has
+        its own manifest's digest for a name."""
+        if self._puller is None:
+            self._puller = Puller(self.holdings, self.remote, self._compressed)
+        id, _ = await self._puller.pull(reference, platform, auth, progress, beside=True)
+        self._sync_later()
+        return id
+
+    def beside(self, ref: str, platform: Platform) -> str | None:
+        """The id of what `pull_beside` has brought; None when it is not here."""
+        known = self._catalog.references.get(references.parse(ref).tagged().key())
+        if known is None or not self.holdings.content.exists(known.target):
+            return None
+        index = manifests.decode(self.holdings.content.read(known.target))
+        if not isinstance(index, manifests.Index):
+            return None
+        with contextlib.suppress(NotFound):
+            wanted = manifests.select(index, platform).digest
+            return next((id for id, record in self._catalog.images.items() if record.manifest == wanted), None)
+        return None
 
     async def _pull(
         self, reference: Reference, platform: Platform | None, auth: RegistryAuth | None, progress: Progress
@@ -232,12 +263,17 @@ class Images:
         id, changed = await self._puller.pull(reference, platform, auth, progress)
         attributes = {**self._labels(id), "name": reference.familiar_name}
         self._events.publish("image", "pull", reference.familiar, attributes)
-        if platform is not None:
-            try:
-                self._catalog.require_platform(reference.familiar, id, platform)
-            except NotFound as error:
-                progress(message(f"WARNING: {error.message}"))
         return changed
+
+    def _warn_of_platform(self, reference: Reference, platform: Platform | None, progress: Progress) -> None:
+        """An image that exists for one platform only is pulled whatever was asked for; dockerd says so last."""
+        known = self._catalog.references.get(reference.key())
+        if platform is None or known is None:
+            return
+        try:
+            self._catalog.require_platform(reference.familiar, known.image, platform)
+        except NotFound as error:
+            progress(message(f"WARNING: {error.message}"))
 
     async def _pull_hello(self, platform: Platform | None, progress: Progress) -> None:
         """The image that ships inside the package: the flow of a pull, without a registry."""
@@ -393,18 +429,37 @@ class Images:
         self._sync_later()
         return id
 
+    def package(self, id: str, packaged: Packaged, names: Sequence[Reference]) -> None:
+        """Names an image that is here after what it was packaged as."""
+        converting.keep(self._catalog, id, packaged, names)
+        for name in names:
+            self._announce("tag", id, name.familiar)
+        self._sync_later()
+
+    @functools.cached_property
+    def converter(self) -> Converter:
+        return Converter(self.holdings, self._compressed)
+
     # -- the disk ----------------------------------------------------------------------------------
-    def _sync_later(self) -> None:
+    def _sync_later(self, seconds: float = _SYNC_AFTER) -> None:
         """Half a minute after the last pull, load or commit: by then the kernel has written most of it out by
         itself.
         """
         loop = asyncio.get_running_loop()
         if self._sync_timer is not None:
             self._sync_timer.cancel()
-        self._sync_timer = loop.call_later(_SYNC_AFTER, self._sync_now)
+        self._sync_timer = loop.call_later(seconds, self._sync_now)
+
+    def _fold_again(self) -> None:
+        """In any thread: a blob was made again for somebody who reads it."""
+        self._loop.call_soon_threadsafe(self._sync_later, _FOLD_AFTER)
 
     def _sync_now(self) -> None:
-        self._syncing = asyncio.get_running_loop().run_in_executor(None, self.holdings.sync)
+        self._syncing = asyncio.get_running_loop().run_in_executor(None, self._sync)
+
+    def _sync(self) -> None:
+        self.holdings.sync()
+        self.holdings.fold()
 
 
 def _status(reference: Reference, changed: bool) -> dict[str, str]:

@@ -1,0 +1,45 @@
+"""The root file system of a result as a tar: `build --output type=local` and `type=tar`. Only what the image has; with
+several platforms each below its own name, as BuildKit splits them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Generator, Sequence
+from pathlib import Path
+
+from sampan.images import tarwriter
+from sampan.images.packing import CHUNK, Options, Packer
+
+
+def directory(platform: str) -> str:
+    """`linux_arm64`."""
+    return platform.replace("/", "_")
+
+
+async def archive(roots: Sequence[tuple[str, Path]]) -> AsyncIterator[bytes]:
+    """`roots`: (the name of what is in it, "" for the archive's own top, where it is mounted)."""
+    with contextlib.closing(_chunks(roots)) as chunks:
+        while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
+            yield chunk
+
+
+def _chunks(roots: Sequence[tuple[str, Path]]) -> Generator[bytes, None, None]:
+    waiting: list[bytes] = []
+    size = 0
+    for name, place in roots:
+        # A packer each: inodes of different roots must not be taken for hard links.
+        with contextlib.closing(Packer(Options())) as packer, contextlib.ExitStack() as stack:
+            opened = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            stack.callback(os.close, opened)
+            for piece in packer.tree(opened, b".", name.encode()):
+                waiting.append(piece)
+                size += len(piece)
+                if size >= CHUNK:
+                    yield b"".join(waiting)
+                    waiting, size = [], 0
+    yield b"".join([*waiting, tarwriter.END])
+
+
+__all__ = ["archive", "directory"]
