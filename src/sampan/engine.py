@@ -101,7 +101,6 @@ class Engine:
 
     async def close(self) -> None:
         """Stops watching; containers go on running."""
-        self.builds.close()
         await self.containers.close()
         await self.networks.close(keep=True)
         await self.images.close()

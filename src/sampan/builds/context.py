@@ -13,14 +13,13 @@ import shutil
 import stat
 import threading
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from sampan.builds.copying import Copier
 from sampan.builds.ignore import Ignore
 from sampan.builds.indexing import Index, Node
-from sampan.errors import InvalidParameter, SampanError
-from sampan.images.pipe import Pipe, finished
+from sampan.errors import InvalidParameter
+from sampan.images.pipe import feed
 from sampan.linux import openat2, trees
 
 _DOCKERFILE_LIMIT = 16 << 20
@@ -109,11 +108,6 @@ class Contexts:
 
     def __init__(self, data_root: Path) -> None:
         self._place = data_root / "builds"
-        # Of their own: a client that sends slowly must not keep others' layers waiting.
-        self._workers = ThreadPoolExecutor(16, "build-context")
-
-    def close(self) -> None:
-        self._workers.shutdown(wait=False, cancel_futures=True)
 
     def clean(self) -> None:
         """Blocks. Whatever is there belongs to builds of an earlier daemon."""
@@ -136,36 +130,14 @@ class Contexts:
     async def receive(self, archive: AsyncIterator[bytes]) -> Context:
         """A tar in any compression. Raises `BadArchive`, `InvalidParameter`, `SampanError`; nothing stays then."""
         context = self.new()
-        context = Context(context.path, Index(context.path / "data"))
+        index = Index(context.path / "data")
+        context = Context(context.path, index)
         try:
-            await self._fill(context, archive)
+            await feed(archive, index.fill)
         except BaseException:
             await asyncio.to_thread(context.close)
             raise
         return context
-
-    async def _fill(self, context: Context, archive: AsyncIterator[bytes]) -> None:
-        pipe = Pipe()
-        index = context.index
-        assert index is not None
-
-        def work() -> None:
-            index.fill(pipe)
-
-        future = asyncio.get_running_loop().run_in_executor(self._workers, work)
-        future.add_done_callback(pipe.closed)
-        try:
-            async for chunk in archive:
-                await pipe.put(chunk)
-            pipe.end()
-        except BrokenPipeError:
-            pass  # the consumer says why
-        except BaseException:
-            pipe.fail(SampanError("unexpected EOF"))
-            await asyncio.wait([future])
-            future.exception()
-            raise
-        await finished(future)
 
 
 def lay(index: Index, node: Node, place: Path) -> None:

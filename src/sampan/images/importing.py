@@ -14,14 +14,13 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from sampan.errors import SampanError
 from sampan.images import compression, diff, layers, manifests, platforms
 from sampan.images.content import Ingest
 from sampan.images.digests import chain_ids, digest
 from sampan.images.holdings import Holdings, Lease
 from sampan.images.manifests import Descriptor, Manifest
 from sampan.images.model import History, ImageConfig, Platform, RootFS, RunConfig
-from sampan.images.pipe import Pipe, finished
+from sampan.images.pipe import feed, finished
 from sampan.images.references import Reference
 
 
@@ -57,21 +56,7 @@ class Importer:
     ) -> str:
         """A tar (plain or compressed) as the only layer of a new image. Returns its id."""
         async with self._holdings.lease() as lease:
-            pipe = Pipe()
-            future = asyncio.get_running_loop().run_in_executor(self._holdings.workers, self._add, pipe, None, lease)
-            future.add_done_callback(pipe.closed)
-            try:
-                async for chunk in archive:
-                    await pipe.put(chunk)
-                pipe.end()
-            except BrokenPipeError:
-                pass
-            except BaseException:
-                pipe.fail(SampanError("unexpected EOF"))
-                await asyncio.wait([future])
-                future.exception()
-                raise
-            layer = await finished(future)
+            layer = await feed(archive, lambda pipe: self._receive(pipe, lease))
             wanted = platform or platforms.host()
             created = timestamp()
             image = ImageConfig(
@@ -144,6 +129,10 @@ class Importer:
         tar = diff.layer(snapshots.upper(snapshot), snapshots.changes(snapshot))
         chain = self._holdings.catalog.chain(base) if base is not None else []
         return self._add(tar, chain[-1] if chain else None, lease, plain=True)
+
+    def _receive(self, archive: Iterable[bytes], lease: Lease) -> Layer:
+        layers.own_umask()
+        return self._add(archive, None, lease)
 
     def _add(self, chunks: Iterable[bytes], parent: str | None, lease: Lease, *, plain: bool = False) -> Layer:
         """Stores and unpacks a layer in one pass. `plain`: certainly not compressed, so blob and diffID are the same.

@@ -24,7 +24,7 @@ from sampan.images.digests import chain_ids, digest
 from sampan.images.holdings import Holdings, Lease
 from sampan.images.manifests import Descriptor, Index, Manifest
 from sampan.images.model import ImageConfig, Platform
-from sampan.images.pipe import Pipe, finished
+from sampan.images.pipe import Pipe, feed
 from sampan.images.progress import LayerProgress, Progress
 from sampan.images.references import Reference
 from sampan.images.tarheaders import FILE, LINK, SYMLINK, Entry
@@ -96,21 +96,7 @@ class Loader:
 
     # -- receiving ---------------------------------------------------------------------------------
     async def _receive(self, archive: AsyncIterator[bytes], lease: Lease) -> _Contents:
-        pipe = Pipe()
-        future = asyncio.get_running_loop().run_in_executor(None, self._store, pipe, lease)
-        future.add_done_callback(pipe.closed)
-        try:
-            async for chunk in archive:
-                await pipe.put(chunk)
-            pipe.end()
-        except BrokenPipeError:
-            pass
-        except BaseException:
-            pipe.fail(SampanError("unexpected EOF"))
-            await asyncio.wait([future])
-            future.exception()
-            raise
-        return await finished(future)
+        return await feed(archive, lambda pipe: self._store(pipe, lease))
 
     def _store(self, pipe: Pipe, lease: Lease) -> _Contents:
         contents = _Contents()

@@ -6,9 +6,13 @@ Back-pressure: `put` waits while more than `LIMIT` bytes are under way. Whicheve
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import queue
 import threading
+from collections.abc import AsyncIterator, Callable
 from typing import TypeVar
+
+from sampan.errors import InvalidParameter
 
 T = TypeVar("T")
 
@@ -85,6 +89,46 @@ class Pipe:
         if wake:
             self._loop.call_soon_threadsafe(self._room.set)
         return item
+
+
+async def feed(archive: AsyncIterator[bytes], consume: Callable[[Pipe], T]) -> T:
+    """What `consume` makes of all that comes from `archive`, in a thread of its own: it waits for whoever sends, and a
+    pool's threads would be used up by a few clients that send nothing.
+
+    A consumer that stops early says why itself; when the archive breaks off, or the caller is cancelled, the consumer
+    is failed and waited for first.
+    """
+    pipe = Pipe()
+    consumer = _alone(lambda: consume(pipe))
+    consumer.add_done_callback(pipe.closed)
+    try:
+        async for chunk in archive:
+            await pipe.put(chunk)
+        pipe.end()
+    except BrokenPipeError:
+        pass
+    except BaseException:
+        pipe.fail(InvalidParameter("unexpected EOF"))
+        await asyncio.wait([consumer])
+        consumer.exception()
+        raise
+    return await finished(consumer)
+
+
+def _alone(work: Callable[[], T]) -> asyncio.Future[T]:
+    outcome: concurrent.futures.Future[T] = concurrent.futures.Future()
+    outcome.set_running_or_notify_cancel()
+
+    def run() -> None:
+        try:
+            result = work()
+        except BaseException as error:
+            outcome.set_exception(error)
+        else:
+            outcome.set_result(result)
+
+    threading.Thread(target=run, name="sampan-archive", daemon=True).start()
+    return asyncio.wrap_future(outcome)
 
 
 async def finished(future: asyncio.Future[T]) -> T:

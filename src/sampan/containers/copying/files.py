@@ -8,14 +8,14 @@ start meanwhile.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 from sampan.containers.context import Context
 from sampan.containers.copying import archive
 from sampan.containers.copying.archive import Download, PathStat
-from sampan.containers.copying.bridges import IntoThread, out_of_threads
+from sampan.containers.copying.outgoing import out_of_threads
 from sampan.containers.copying.export import Export
 from sampan.containers.copying.views import Views
 from sampan.containers.model import Container
@@ -24,6 +24,7 @@ from sampan.containers.spec import etc_files
 from sampan.containers.spec.networking import CONTAINER
 from sampan.errors import NotFound
 from sampan.images.diff import Change
+from sampan.images.pipe import feed
 
 
 class Files:
@@ -68,15 +69,14 @@ class Files:
     ) -> None:
         """Unpacks a tar (compressed or not) into the directory `path`; see `archive.put_archive`."""
         record, container, rootfs = self._find(ref)
-        feed = IntoThread(chunks)
 
-        def work() -> None:
+        def work(tar: Iterable[bytes]) -> None:
             archive.put_archive(
-                self._views, container, rootfs, path, ref, feed, keep_kind=keep_kind, copy_owner=copy_owner
+                self._views, container, rootfs, path, ref, tar, keep_kind=keep_kind, copy_owner=copy_owner
             )
 
         async with _unless_running(record):
-            await self._context.whole(asyncio.to_thread(work))
+            await self._context.whole(feed(chunks, work))
         self._context.publish(container, "extract-to-dir")
 
     async def changes(self, ref: str) -> list[Change]:

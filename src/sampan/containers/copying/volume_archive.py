@@ -11,9 +11,10 @@ import os
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import ExitStack
 
-from sampan.containers.copying.bridges import IntoThread, out_of_threads
+from sampan.containers.copying.outgoing import out_of_threads
 from sampan.containers.copying.extracting import Rules, extract
 from sampan.images.packing import Options, pack
+from sampan.images.pipe import feed
 from sampan.linux import openat2
 from sampan.volumes import Volumes
 
@@ -51,7 +52,7 @@ class VolumeArchives:
     async def import_(self, name: str, chunks: AsyncIterator[bytes]) -> None:
         """Unpacks a tar (compressed or not) into an existing volume, over what is there. Raises `NotFound`."""
         self._volumes.get(name)
-        await asyncio.to_thread(_import, self._volumes, name, IntoThread(chunks))
+        await feed(chunks, lambda pipe: _import(self._volumes, name, pipe))
 
 
 def _import(volumes: Volumes, name: str, chunks: Iterable[bytes]) -> None:
