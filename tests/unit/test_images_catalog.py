@@ -50,7 +50,7 @@ class Shelf:
         chain = chain_ids(diff_ids)
         for position, link in enumerate(chain):
             with holdings.snapshots.new_layer() as new:
-                new.commit(link, chain[position - 1] if position else None, 100 + position)
+                new.commit(link, chain[position - 1] if position else None, 100 + position, diff_ids[position])
         manifest = Manifest(
             schema_version=2,
             media_type=OCI_MANIFEST,

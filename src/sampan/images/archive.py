@@ -73,6 +73,11 @@ class TarReader:
         self.offset = 0
         """Bytes of the archive before the current buffer; `offset + position` is where the reader stands."""
 
+    @property
+    def position(self) -> int:
+        """Where in the archive the reader stands; just after an entry came, where its data begin."""
+        return self.offset + self._position
+
     # -- bytes -------------------------------------------------------------------------------------
     def _refill(self) -> bool:
         self.offset += len(self._buffer)

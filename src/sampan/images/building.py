@@ -67,7 +67,7 @@ def seal(
     if not snapshots.has_layer(chain_id):
         with snapshots.new_layer() as new:
             os.rename(upper, new.diff)
-            new.commit(chain_id, parent, size)
+            new.commit(chain_id, parent, size, diff_id)
     return SealedLayer(blob, diff_id, manifests.OCI_LAYER, chain_id, size)
 
 
@@ -135,7 +135,7 @@ def squash(holdings: Holdings, mounted: Path, base: str | None, lease: Lease) ->
         applied = layers.apply(holdings.read(blob), new.diff, diff_id=lambda: blob)
         chain_id = chain(base, applied.diff_id)
         lease.hold(chain_id)
-        new.commit(chain_id, base, applied.size)
+        new.commit(chain_id, base, applied.size, applied.diff_id)
     return SealedLayer(blob, applied.diff_id, manifests.OCI_LAYER, chain_id, applied.size)
 
 

@@ -5,6 +5,7 @@ Layout under the data root::
     blobs/sha256/<hex>     verified, read-only by custom; the registry's own bytes
     ingest/<hex>           a blob that is still arriving; kept after a broken download, to be resumed
     unsynced/<hex>         the blob is not known to be on the disk yet (see `durability`)
+    recipes/<hex>          the blob can be made again from its unpacked layer (see `folding`): its file may be gone
 
 Life of a blob: `ingest(digest)` opens (or reopens) the partial file under an exclusive lock, bytes are written and
 hashed as they arrive, `commit` verifies digest and size and renames. Everything here blocks: call it in a
@@ -18,6 +19,7 @@ import fcntl
 import hashlib
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,11 +28,15 @@ from types import TracebackType
 from sampan.errors import InvalidParameter, NotFound, SampanError
 from sampan.images import durability
 from sampan.images.digests import digest as digest_of
+from sampan.images.recipes import Recipes
 
 log = logging.getLogger(__name__)
 
 CHUNK = 1 << 20
 _PARTIAL_KEPT = 7 * 86400
+_SMALLEST_FOLDED = 64 << 10
+_UNFOLDED_KEPT = 60.0
+"""Seconds that the file of an unfolded blob stays: who asked for it may ask again."""
 
 
 class DigestMismatch(SampanError):
@@ -69,40 +75,97 @@ class ContentStore:
         self._unsynced = data_root / "unsynced"
         for directory in (self._blobs, self._ingest, self._unsynced):
             directory.mkdir(parents=True, exist_ok=True)
+        self.recipes = Recipes(data_root)
+        self.layer_of: Callable[[str], Path | None] = lambda digest: None
+        """Where the files of a folded blob's layer are; set by `Holdings`."""
+        self.on_unfold: Callable[[], None] = lambda: None
+        """Hears, in any thread, that a blob is a file again and may be folded later."""
+        self._unfolding = threading.Lock()
 
     def path(self, digest: str) -> Path:
+        """The blob's file. A folded blob has none: `open` and `read` are for everybody, this is for who looks."""
         return self._blobs / hex_of(digest)
 
     def exists(self, digest: str) -> bool:
-        return os.path.exists(self.path(digest))  # noqa: PTH110 (hot: no Path machinery)
+        return os.path.exists(self.path(digest)) or digest in self.recipes.sizes  # noqa: PTH110 (hot: no Path machinery)
 
     def size(self, digest: str) -> int:
         """Raises `NotFound`."""
         try:
             return self.path(digest).stat().st_size
         except FileNotFoundError:
+            pass
+        try:
+            return self.recipes.sizes[digest]
+        except KeyError:
             raise NotFound(f"content {digest} not found") from None
 
     def stored(self, digest: str) -> int:
         """Bytes it takes on the disk; 0 when it is not here."""
         try:
-            return self.path(digest).stat().st_size
+            return self.path(digest).stat().st_size + self.recipes.stored(digest)
         except FileNotFoundError:
-            return 0
+            return self.recipes.stored(digest)
 
     def read(self, digest: str, limit: int = 8 << 20) -> bytes:
         """A small blob (manifest, config) whole; `limit` guards against mistaken use on layers."""
-        path = self.path(digest)
         if self.size(digest) > limit:
             raise InvalidParameter(f"content {digest} is larger than {limit} bytes")
-        return path.read_bytes()
+        descriptor = self.open(digest)
+        try:
+            return os.read(descriptor, limit)
+        finally:
+            os.close(descriptor)
 
     def open(self, digest: str) -> int:
-        """A descriptor to read it from; it stays readable when the blob is deleted meanwhile."""
+        """A descriptor to read it from; it stays readable when the blob is deleted meanwhile. Blocks while a folded
+        blob is made again.
+        """
+        path = self.path(digest)
         try:
-            return os.open(self.path(digest), os.O_RDONLY | os.O_CLOEXEC)
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            pass
+        self._unfold(digest)
+        try:
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             raise NotFound(f"content {digest} not found") from None
+
+    # -- folding -----------------------------------------------------------------------------------
+    def _unfold(self, digest: str) -> None:
+        """Makes a folded blob's file again, verified like any other that arrives."""
+        with self._unfolding:
+            if digest not in self.recipes.sizes or os.path.exists(self.path(digest)):  # noqa: PTH110
+                return
+            from sampan.images import folding
+
+            layer = self.layer_of(digest)
+            if layer is None:
+                raise SampanError(f"blob {digest} cannot be made again: its layer is gone")
+            with self.ingest_unnamed() as ingest:
+                for data in folding.gathered(folding.blob(self.recipes.path(digest), layer)):
+                    ingest.write(data)
+                if (found := ingest.verify()) != digest:
+                    raise DigestMismatch(digest, found, ingest.offset)
+                ingest.commit()
+        self.on_unfold()
+
+    def is_foldable(self, digest: str) -> bool:
+        """There is a file, large enough to be worth it, on the disk, and nobody asked for it just now."""
+        try:
+            found = self.path(digest).stat()
+        except FileNotFoundError:
+            return False
+        if os.path.lexists(self._unsynced / hex_of(digest)):
+            return False
+        return found.st_size >= _SMALLEST_FOLDED and (
+            digest not in self.recipes.sizes or found.st_mtime < time.time() - _UNFOLDED_KEPT
+        )
+
+    def let_go(self, digest: str) -> Path | None:
+        """Takes the file of a blob that has a recipe out of sight; as `detach`."""
+        return self._detach(digest) if digest in self.recipes.sizes else None
 
     def put(self, data: bytes, expected: str = "", synced: bool = False) -> str:
         """Stores a small blob; returns its digest. Raises `DigestMismatch` when it is not `expected`. `synced`: it is
@@ -145,6 +208,10 @@ class ContentStore:
         """Takes a blob out of sight at once; the caller unlinks what is returned (large files take their time).
         None: gone already.
         """
+        self.recipes.drop(digest)
+        return self._detach(digest)
+
+    def _detach(self, digest: str) -> Path | None:
         gone = self._ingest / f"gone.{os.urandom(8).hex()}"
         try:
             self.path(digest).rename(gone)
@@ -156,6 +223,7 @@ class ContentStore:
         with os.scandir(self._blobs) as entries:
             for entry in entries:
                 yield f"sha256:{entry.name}"
+        yield from [digest for digest in self.recipes.sizes if not self.path(digest).exists()]
 
     def clean(self) -> None:
         """Removes what a killed daemon left half-written. Partial downloads (named by their digest) stay a week: a pull
@@ -167,7 +235,7 @@ class ContentStore:
                 if len(entry.name) != 64 or entry.stat(follow_symlinks=False).st_mtime < oldest:
                     Path(entry.path).unlink(missing_ok=True)
         for mark in self.marks():
-            if not self.exists(f"sha256:{mark.name}"):
+            if not (self._blobs / mark.name).exists():
                 durability.unmark(mark)
             elif durability.is_doubtful(mark) and not self._is_right(mark.name):
                 log.error("blob sha256:%s was damaged by a power failure and is dropped", mark.name)

@@ -255,4 +255,4 @@ def _consume(holdings: Holdings, pipe: Pipe, ingest: Ingest, wanted: Wanted, pro
                 ingest.discard()
                 raise
             ingest.commit()
-            new.commit(wanted.chain_id, wanted.parent, applied.size)
+            new.commit(wanted.chain_id, wanted.parent, applied.size, applied.diff_id)

@@ -69,6 +69,9 @@ class Holdings:
         self.workers = ThreadPoolExecutor(4, "sampan-layer", initializer=layers.own_umask)
         self._held: Counter[str] = Counter()
         self._lock = threading.RLock()
+        self._closing = False
+        self._unfoldable: set[str] = set()
+        self.content.layer_of = self._layer_of
 
     @asynccontextmanager
     async def lease(self) -> AsyncIterator[Lease]:
@@ -89,7 +92,9 @@ class Holdings:
             needed = self.catalog.named_blobs() | set(self._held)
             for keeper in self.keepers:
                 needed |= set(keeper())
-            files = [self.content.detach(digest) for digest in blobs if digest not in needed]
+            gone = [digest for digest in blobs if digest not in needed]
+            chains = [*chains, *self._hosts_of([digest for digest in gone if digest in self.content.recipes.sizes])]
+            files = [self.content.detach(digest) for digest in gone]
             removed, directories = self._detach_layers([chain for chain in chains if self.snapshots.has_layer(chain)])
         for file in files:
             if file is not None:
@@ -104,8 +109,69 @@ class Holdings:
         needed = self.catalog.named_layers() | set(self._held) | self._active_layers()
         for keeper in self.keepers:
             needed |= set(keeper())
-        removed = [chain for chain in chains if chain not in needed]
+        removed = [chain for chain in dict.fromkeys(chains) if chain not in needed]
+        if self.content.recipes.sizes:
+            hosts = self._last_hosts(set(removed))
+            removed = [chain for chain in removed if chain not in hosts]
         return removed, [self.snapshots.detach_layer(chain) for chain in removed]
+
+    def _hosts_of(self, folded: list[str]) -> list[str]:
+        """Layers that may have stayed only for the sake of these blobs."""
+        if not folded:
+            return []
+        hosts = self.snapshots.durable_layers()
+        return [chain for digest in folded for chain in hosts.get(digest, ())]
+
+    def _last_hosts(self, removed: set[str]) -> set[str]:
+        """Of layers that are to go, those without which a folded blob could not be made again."""
+        return {
+            chains[0]
+            for diff_id, chains in self.snapshots.durable_layers().items()
+            if diff_id in self.content.recipes.sizes and removed.issuperset(chains)
+        }
+
+    def _layer_of(self, digest: str) -> Path | None:
+        for chain in self.snapshots.durable_layers().get(digest, ()):
+            return self.snapshots.layer(chain)
+        return None
+
+    def fold(self) -> list[str]:
+        """Lets go of blobs that are the same bytes as a layer here (see `folding`); returns their digests. Blocks."""
+        folded = []
+        for diff_id, chains in self.snapshots.durable_layers().items():
+            if diff_id in self._unfoldable or diff_id in self._held or not self.content.is_foldable(diff_id):
+                continue
+            try:
+                if self._fold(diff_id, chains[0]):
+                    folded.append(diff_id)
+            except InterruptedError:
+                break
+            except (SampanError, OSError) as error:
+                log.info("blob %s stays as it is: %s", diff_id, error)
+                self._unfoldable.add(diff_id)
+        return folded
+
+    def _fold(self, digest: str, chain: str) -> bool:
+        recipes = self.content.recipes
+        new: Path | None = None
+        size = self.content.size(digest)
+        if digest not in recipes.sizes:
+            descriptor = self.content.open(digest)
+            try:
+                new = recipes.prepare(digest, descriptor, self.snapshots.layer(chain), lambda: not self._closing)
+            finally:
+                os.close(descriptor)
+        with self._lock:  # blob and layer may have been collected meanwhile
+            if not self.snapshots.has_layer(chain) or not self.content.path(digest).exists():
+                if new is not None:
+                    new.unlink(missing_ok=True)
+                return False
+            if new is not None:
+                recipes.publish(new, digest, size)
+            file = self.content.let_go(digest)
+        if file is not None:
+            file.unlink(missing_ok=True)
+        return True
 
     def _active_layers(self) -> set[str]:
         """Layers below containers' snapshots: they outlive an image that was deleted by force."""
@@ -125,6 +191,10 @@ class Holdings:
         self.content.clean()
         for chain in self.snapshots.clean():
             log.warning("layer %s may be incomplete after a power failure: unpacking it again", chain)
+        hosts = self.snapshots.durable_layers() if self.content.recipes.sizes else {}
+        for digest in [digest for digest in self.content.recipes.sizes if digest not in hosts]:
+            log.error("blob %s cannot be made again: its layer is gone", digest)
+            self.content.recipes.drop(digest)
         for id in list(self.catalog.images):
             try:
                 self.complete(id)
@@ -175,7 +245,7 @@ class Holdings:
             known = (lambda: digest) if diff_id == digest else None  # not compressed; verified when it came
             applied = layers.apply(self.read(digest, seen), new.diff, diff_id=known)
             check_diff_id(digest, diff_id, applied.diff_id)
-            new.commit(chain_id, parent, applied.size)
+            new.commit(chain_id, parent, applied.size, diff_id)
 
     def read(self, digest: str, seen: Callable[[int], None] = lambda n: None) -> Iterator[bytes]:
         """A blob in chunks."""
@@ -198,7 +268,12 @@ class Holdings:
             extra=list(extra),
         )
 
+    def interrupt(self) -> None:
+        """Folding stops soon."""
+        self._closing = True
+
     def close(self) -> None:
+        self.interrupt()
         self.workers.shutdown(wait=True, cancel_futures=True)
 
 

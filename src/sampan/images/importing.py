@@ -144,7 +144,7 @@ class Importer:
             chain_id = applied.diff_id if parent is None else chain_ids([parent, applied.diff_id])[1]
             lease.hold(chain_id)
             blob = ingest.commit(lease.hold)
-            new.commit(chain_id, parent, applied.size)
+            new.commit(chain_id, parent, applied.size, applied.diff_id)
         suffix = {"gzip": "+gzip", "zstd": "+zstd"}.get(compression.detect(kept.head), "")
         return Layer(blob, applied.diff_id, manifests.OCI_LAYER + suffix)
 

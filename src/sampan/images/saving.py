@@ -142,7 +142,7 @@ async def archive(holdings: Holdings, chosen: list[Chosen]) -> AsyncIterator[byt
 
 
 async def _blob(holdings: Holdings, digest: str) -> AsyncIterator[bytes]:
-    descriptor = holdings.content.open(digest)
+    descriptor = await asyncio.to_thread(holdings.content.open, digest)
     try:
         size = os.fstat(descriptor).st_size
         head = tarwriter.header(_path(digest).encode(), b"0", _FILE, size=size)

@@ -6,6 +6,7 @@ and is an upper and a work directory over a parent chain. Layout under the data 
     layers/<chainid hex>/diff     the layer's files, whiteouts in overlayfs form
     layers/<chainid hex>/parent   symlink whose text is the parent's chainID, absent at the bottom
     layers/<chainid hex>/size     symlink whose text is the bytes of its files
+    layers/<chainid hex>/diffid   symlink whose text is the layer's diffID
     layers/<chainid hex>/unsynced symlink whose text is the boot it was unpacked in, until its files are on the disk
     layers/.new-*, .gone-*        being made, being removed: never seen by anyone else, dropped at start
     snapshots/<key>/upper, work   the container's writable layer
@@ -50,10 +51,11 @@ class NewLayer:
         self.diff.mkdir()
         self.diff.chmod(0o755)
 
-    def commit(self, chain_id: str, parent: str | None, size: int) -> None:
+    def commit(self, chain_id: str, parent: str | None, size: int, diff_id: str) -> None:
         """Publishes it. When the layer is there already (two pulls at once), this copy is dropped."""
         if parent is not None:
             os.symlink(parent, self._directory / "parent")
+        os.symlink(diff_id, self._directory / "diffid")
         os.symlink(str(size), self._directory / "size")
         durability.mark(self._directory / "unsynced")
         try:
@@ -102,6 +104,16 @@ class Snapshots:
     def layers(self) -> list[str]:
         """Every layer's chainID."""
         return [f"sha256:{entry.name}" for entry in os.scandir(self._layers) if len(entry.name) == 64]
+
+    def durable_layers(self) -> dict[str, list[str]]:
+        """diffID: chainIDs, of layers whose files are on the disk."""
+        found: dict[str, list[str]] = {}
+        for chain_id in self.layers():
+            directory = self._layers / hex_of(chain_id)
+            diff_id = _read_link(directory / "diffid")
+            if diff_id is not None and not os.path.lexists(directory / "unsynced"):
+                found.setdefault(diff_id, []).append(chain_id)
+        return found
 
     def detach_layer(self, chain_id: str) -> Path | None:
         """Takes a layer that nothing names any more out of sight, at once; the caller deletes what is returned with

@@ -91,8 +91,12 @@ class Directory:
     def blob_path(self, digest: str) -> Path | None:
         return self._blob(digest)
 
+    def open_blob(self, digest: str) -> int:
+        """A descriptor to read it from. May block."""
+        return os.open(self._blob(digest), os.O_RDONLY | os.O_CLOEXEC)
+
     async def read_blob(self, digest: str, start: int, stop: int) -> AsyncIterator[bytes]:
-        descriptor = os.open(self._blob(digest), os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = await asyncio.to_thread(self.open_blob, digest)
         try:
             while start < stop and (
                 data := await asyncio.to_thread(os.pread, descriptor, min(CHUNK, stop - start), start)

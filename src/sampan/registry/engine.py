@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
+from sampan.errors import NotFound
 from sampan.images.holdings import Holdings
 from sampan.registry.directory import Directory
 from sampan.registry.linked import Linked
@@ -26,14 +28,28 @@ class EngineStorage(Directory):
     def linked(self, digest: str) -> None:
         self._linked.add(digest)
 
+    # A blob of the engine's may have no file: its layer has the bytes (images.folding).
+    async def blob_size(self, digest: str) -> int | None:
+        if not digest.startswith("sha256:"):
+            return await super().blob_size(digest)
+        try:
+            return self.content.size(digest)
+        except NotFound:
+            return None
+
+    def blob_path(self, digest: str) -> Path | None:
+        path = self._blob(digest)
+        return path if path.exists() else None
+
+    def open_blob(self, digest: str) -> int:
+        return self.content.open(digest) if digest.startswith("sha256:") else super().open_blob(digest)
+
     async def blobs(self) -> AsyncIterator[Entry]:
         """The registry's; images' own are not ours to collect."""
         for digest in self._linked():
-            try:
-                found = self._blob(digest).stat()
-            except FileNotFoundError:
-                continue
-            yield Entry(digest, found.st_size, 0.0)
+            size = await self.blob_size(digest)
+            if size is not None:
+                yield Entry(digest, size, 0.0)
 
     async def set_aside(self, digest: str) -> str | None:
         """Lets go of a blob; it goes at once, unless an image or an operation of the engine needs it."""
