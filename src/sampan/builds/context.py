@@ -19,7 +19,7 @@ from sampan.builds.copying import Copier
 from sampan.builds.ignore import Ignore
 from sampan.builds.indexing import Index, Node
 from sampan.errors import InvalidParameter
-from sampan.images.pipe import feed
+from sampan.images.pipe import feed, finished
 from sampan.linux import openat2, trees
 
 _DOCKERFILE_LIMIT = 16 << 20
@@ -102,6 +102,10 @@ class Context:
             self.index.close()
         trees.remove(self.path)
 
+    async def leave(self) -> None:
+        """`close`, also when the client goes away meanwhile: a thread that has not begun would never run."""
+        await finished(asyncio.get_running_loop().run_in_executor(None, self.close))
+
 
 class Contexts:
     """Makes contexts. `clean` once at start."""
@@ -135,7 +139,7 @@ class Contexts:
         try:
             await feed(archive, index.fill)
         except BaseException:
-            await asyncio.to_thread(context.close)
+            await context.leave()
             raise
         return context
 

@@ -25,6 +25,7 @@ from sampan.images import building
 from sampan.images.archive import TarReader
 from sampan.images.building import SealedLayer
 from sampan.images.compression import decompress
+from sampan.images.pipe import finished
 from sampan.images.tarheaders import BadArchive
 from sampan.linux import openat2
 from sampan.runtime import users
@@ -36,7 +37,7 @@ async def copy(work: Work, step: Step, state: State, copy: ast.Copy | ast.Add, r
     try:
         return await copying.run(root)
     finally:
-        await asyncio.to_thread(copying.stack.close)
+        await finished(asyncio.get_running_loop().run_in_executor(None, copying.stack.close))
 
 
 class _Copying:

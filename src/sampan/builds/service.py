@@ -130,9 +130,9 @@ class Builds:
             unpacked = await self._contexts.receive(remotes.chunks(place))
             unpacked.filtered = False
         except BaseException:
-            await asyncio.to_thread(context.close)
+            await context.leave()
             raise
-        await asyncio.to_thread(context.close)
+        await context.leave()
         return unpacked, options
 
     async def build(self, options: BuildOptions, context: Context | None, listener: Listener) -> Built:
