@@ -73,7 +73,7 @@ async def build(call: Call) -> web.StreamResponse:
         return await progress(call, work)
     finally:
         if context is not None:
-            await asyncio.to_thread(context.close)
+            await context.leave()
 
 
 async def _with_events(call: Call, options: BuildOptions, context: Context | None, show: Progress) -> None:
