@@ -442,19 +442,18 @@ class Images:
 
     # -- the disk ----------------------------------------------------------------------------------
     def _sync_later(self, seconds: float = _SYNC_AFTER) -> None:
-        """Half a minute after the last pull, load or commit: by then the kernel has written most of it out by
-        itself.
+        """Half a minute after a pull, load or commit: by then the kernel has written most of it out by itself. Others
+        that follow meanwhile do not put it off: where there is always another one it would never be.
         """
-        loop = asyncio.get_running_loop()
-        if self._sync_timer is not None:
-            self._sync_timer.cancel()
-        self._sync_timer = loop.call_later(seconds, self._sync_now)
+        if self._sync_timer is None:
+            self._sync_timer = asyncio.get_running_loop().call_later(seconds, self._sync_now)
 
     def _fold_again(self) -> None:
         """In any thread: a blob was made again for somebody who reads it."""
         self._loop.call_soon_threadsafe(self._sync_later, _FOLD_AFTER)
 
     def _sync_now(self) -> None:
+        self._sync_timer = None
         self._syncing = asyncio.get_running_loop().run_in_executor(None, self._sync)
 
     def _sync(self) -> None:
