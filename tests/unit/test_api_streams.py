@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -245,6 +246,21 @@ async def test_events_come_from_the_past_and_live_and_are_filtered(api: Served) 
             return
         await asyncio.sleep(0.01)
     raise AssertionError("the subscription outlived its client")
+
+
+async def test_events_are_live_although_the_clock_was_put_back(api: Served) -> None:
+    log = api.engine.events
+    log.publish("container", "start", "1", {"name": "a"})
+    now = time.time_ns()
+    log._clock = lambda: now - 3600 * 10**9
+    log._last = 0  # as a daemon that starts
+    reader, writer = await api.connect()
+    writer.write(b"GET /events?since=1 HTTP/1.1\r\nHost: d\r\n\r\n")
+    await reader.readuntil(b"}\n")
+    log.publish("container", "die", "1", {"name": "a"})
+    live = json.loads((await asyncio.wait_for(reader.readuntil(b"}\n"), 5)).splitlines()[-1])
+    assert live["Action"] == "die"
+    writer.close()
 
 
 async def test_events_until_a_past_time_end(api: Served) -> None:

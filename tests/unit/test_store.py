@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from sampan.store import Database, Documents, EventLog, NameTaken
+from sampan.store import Database, Documents, EventLog, NameTaken, events
 from sampan.store.events import HISTORY
 
 
@@ -76,6 +76,25 @@ def test_the_history_is_bounded(database: Database) -> None:
     for number in range(HISTORY + 10):
         log.publish("image", "pull", str(number))
     assert next(iter(log.history(0))).id == "10"
+
+
+def test_the_history_survives_the_daemon(tmp_path: Path) -> None:
+    EventLog(Database(tmp_path / "state.db")).publish("volume", "create", "data", {"driver": "local"})
+    (event,) = EventLog(Database(tmp_path / "state.db")).history(0)
+    assert (event.type, event.action, event.id, event.attributes) == ("volume", "create", "data", {"driver": "local"})
+
+
+async def test_a_listener_that_never_reads_is_let_go(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "BACKLOG", 5)
+    log = EventLog(database)
+    log.bind(asyncio.get_running_loop())
+    deaf, awake = log.subscribe(), log.subscribe()
+    heard = aiter(awake)
+    for number in range(10):
+        log.publish("network", "create", str(number))
+        assert (await anext(heard)).id == str(number)
+    assert [event.id async for event in deaf] == ["0", "1", "2", "3", "4"]
+    assert log.listeners == 1
 
 
 async def test_every_listener_gets_every_event(database: Database) -> None:

@@ -69,8 +69,9 @@ class OneShots:
         directory = context.directory(id)
         directory.mkdir(mode=0o710, parents=True)
         try:
+            nameservers = host_config.dns or context.settings.dns
             sandbox = await context.networks.up(
-                id, mode, networking.requests(container), [], {}, host_config.dns or context.settings.dns
+                id, mode, networking.requests(container), [], {}, nameservers, quiet=True
             )
             return Net(id, mode, sandbox, etc_files.write(context, container, sandbox))
         except BaseException:

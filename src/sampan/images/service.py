@@ -16,7 +16,18 @@ from pathlib import Path
 
 from sampan import __version__
 from sampan.errors import InvalidParameter, NotFound
-from sampan.images import building, converting, hello, listing, manifests, platforms, references, saving, variants
+from sampan.images import (
+    building,
+    converting,
+    hello,
+    listing,
+    manifests,
+    platforms,
+    references,
+    saving,
+    usage,
+    variants,
+)
 from sampan.images.building import SealedLayer
 from sampan.images.compressing import Compressed
 from sampan.images.converting import Converter, Packaged
@@ -37,6 +48,7 @@ from sampan.images.remote.client import Remote
 from sampan.images.remote.hosts import Hosts
 from sampan.images.removal import Deleted, Removal
 from sampan.images.snapshots import Snapshots
+from sampan.images.usage import Usage
 from sampan.images.variants import Variant
 from sampan.store import Database, Documents, EventLog
 
@@ -162,8 +174,16 @@ class Images:
         record = self._catalog.images.get(id)
         return record.parent if record is not None else ""
 
+    def usage(self) -> Usage:
+        """What all images take on the disk, layers and blobs. Blocks: looks at each blob's file."""
+        return usage.usage(self.holdings)
+
+    def items(self) -> dict[usage.Item, int]:
+        """Every layer and blob of an image, with the bytes it takes. Blocks as `usage` does."""
+        return {item: size for needed in usage.everything(self.holdings).values() for item, size in needed.items()}
+
     def layers_size(self) -> int:
-        """Bytes of all layers, each once: `system df`'s LayersSize."""
+        """Bytes of all unpacked layers, each once."""
         sizes = {
             link: size
             for id, record in self._catalog.images.items()
@@ -200,7 +220,8 @@ class Images:
             labels[id] = self._labels(id)
 
         def announce(action: str, id: str) -> None:
-            attributes = labels.get(id) or self._labels(id)
+            # Once it is gone Docker no longer knows its labels.
+            attributes = {} if action == "delete" else labels.get(id) or self._labels(id)
             self._events.publish("image", action, id, {**attributes, "name": id})
 
         return Removal(self.holdings, self.users, announce).run(ref, force, prune)
@@ -382,9 +403,9 @@ class Images:
         name = references.parse(reference).tagged() if reference else None
         comment = comment or "Imported from -"
         id = await self._importer.import_archive(archive, name, config or RunConfig(), comment, platform)
-        self._announce("import", id)
         if name is not None:
             self._announce("tag", id, name.familiar)
+        self._announce("import", id)
         self._sync_later()
         return id
 

@@ -150,6 +150,8 @@ class Networks:
         except BaseException:
             self._catalog.delete(network.id)
             raise
+        if network.bridge and len(wiring.rules.bridges) == 1:
+            self._look()
         return self._catalog.get(network.id)
 
     async def remove(self, ref: str) -> None:
@@ -167,7 +169,15 @@ class Networks:
             )
         wiring.remove(network)
         self._catalog.delete(network.id)
+        if network.bridge and not wiring.rules.bridges:
+            self._look()
         return network
+
+    def _look(self) -> None:
+        """The accept rules of other firewalls come with the first bridge and go with the last, in the same
+        operation."""
+        if self._foreign is not None:
+            self._foreign.look()
 
     async def prune(self, keep: Callable[[Network], bool]) -> list[str]:
         """Removes the user-defined networks that nobody is on and `keep` does not hold back; gives their names."""
@@ -202,6 +212,7 @@ class Networks:
         sysctls: dict[str, str] | None = None,
         dns: Sequence[str] = (),
         reserved: Callable[[Sandbox], None] | None = None,
+        quiet: bool = False,
     ) -> Sandbox:
         """Makes a container's sandbox: netns, veths, addresses, routes, DNS names, port rules. `mode` is
         HostConfig.NetworkMode resolved to bridge, none, host or a network's name (`container:ID` never gets here). All
@@ -209,7 +220,8 @@ class Networks:
         message. `dns` is what the embedded nameserver forwards to (`--dns`) instead of the host's nameservers.
 
         `reserved` is called, in the event loop, as soon as the namespace can be joined and addresses and ports are
-        certain: what the OCI runtime's create needs. The links follow while that works. Not for mode host."""
+        certain: what the OCI runtime's create needs. The links follow while that works. Not for mode host. `quiet`: no
+        events; a build's step is no container."""
         wiring = self._opened
         announce = self._announce(reserved) if reserved is not None else lambda live: None
         if container_id in wiring.live:
@@ -217,8 +229,9 @@ class Networks:
         live = await self._run(
             functools.partial(wiring.up, container_id, mode, endpoints, ports, sysctls or {}, list(dns), announce)
         )
+        live.announced = not quiet
         self._serve(live)
-        for endpoint in live.record.endpoints:
+        for endpoint in live.record.endpoints if live.announced else []:
             self._publish("connect", self._catalog.get(endpoint.network_id), container_id)
         self._refill()
         return self._sandbox(live)
@@ -232,9 +245,22 @@ class Networks:
             self._later.submit(_tidy, links, live.record.ports if live else [])
         for endpoint in live.record.endpoints if live else []:
             self._directory.leave(endpoint)
-            network = self._catalog.find(endpoint.network_id)
-            if network is not None:
-                self._publish("disconnect", network, container_id)
+        if live is not None:
+            self._left(container_id, live)
+
+    def leaving(self, container_id: str) -> None:
+        """Announces at once what `down`, which follows, would announce when it is through."""
+        live = self._opened.live.get(container_id)
+        if live is not None:
+            self._left(container_id, live)
+
+    def _left(self, container_id: str, live: Live) -> None:
+        if live.announced:
+            live.announced = False
+            for endpoint in live.record.endpoints:
+                network = self._catalog.find(endpoint.network_id)
+                if network is not None:
+                    self._publish("disconnect", network, container_id)
 
     async def connect(self, container_id: str, request: EndpointRequest) -> Endpoint:
         """Adds an endpoint to a live sandbox."""

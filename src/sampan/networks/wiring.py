@@ -38,6 +38,8 @@ class Live:
     namespace: Namespace | None = None
     nameserver: Sockets | None = None
     """Where the embedded nameserver listens; whoever serves it closes it."""
+    announced: bool = True
+    """Events told of it."""
 
 
 class Wiring:

@@ -19,6 +19,10 @@ log = logging.getLogger(__name__)
 HISTORY = 4096
 """How many events the history keeps; Docker keeps 256 and loses them with the daemon."""
 
+BACKLOG = 16384
+"""Events that wait for one listener, some 10 MiB. One that takes none for that long is let go: its stream ends, so that
+it knows; Docker would drop events without a word."""
+
 
 class Event(msgspec.Struct, frozen=True):
     """One event. `time` is nanoseconds since the epoch; `type` is container, image, network, volume or daemon."""
@@ -37,12 +41,16 @@ class Subscription:
         self._log = log
         self._queue: asyncio.Queue[Event | None] = asyncio.Queue()
 
-    def _offer(self, event: Event | None) -> None:
-        self._queue.put_nowait(event)
+    def _offer(self, event: Event) -> None:
+        if self._queue.qsize() >= BACKLOG:
+            log.warning("a listener that reads no events is let go")
+            self.close()
+        else:
+            self._queue.put_nowait(event)
 
     def close(self) -> None:
         self._log._subscriptions.discard(self)
-        self._offer(None)
+        self._queue.put_nowait(None)
 
     async def __aiter__(self) -> AsyncIterator[Event]:
         while (event := await self._queue.get()) is not None:

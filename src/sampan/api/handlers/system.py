@@ -22,6 +22,7 @@ from sampan.api.views import system as views
 from sampan.api.views import volume as volume_views
 from sampan.errors import InvalidParameter, NotSupported, Unavailable
 from sampan.golang import quote
+from sampan.images.usage import Usage
 from sampan.store import Event
 
 _PING = {
@@ -31,6 +32,8 @@ _PING = {
     "Swarm": "inactive",
     "Content-Type": "text/plain; charset=utf-8",
 }
+OVERLAP = 256
+"""Events at the history's end that a new subscription may bring again."""
 NDJSON = "application/x-ndjson"
 JSON_SEQUENCE = "application/json-seq"
 EVENT_LAG = 0.02
@@ -69,10 +72,11 @@ async def events(call: Call) -> web.StreamResponse:
         if body:
             await response.write(body)
         if not (until and until < time.time_ns()):
-            last = past[-1].time if past else 0
+            # What came between subscribing and reading the history is in both. Later is not enough to tell it by: the
+            # clock may have been put back since the daemon before wrote its part.
+            known = {event.time for event in past[-OVERLAP:]}
             async for event in _until(aiter(subscription), until):
-                # What came between subscribing and reading the history is in both.
-                if event.time > last and event_views.wanted(event, filters, call.version):
+                if event.time not in known and event_views.wanted(event, filters, call.version):
                     await asyncio.sleep(min(event.time / 1e9 + EVENT_LAG - time.time(), EVENT_LAG))
                     await response.write(_line(event))
         await response.write_eof()
@@ -110,8 +114,9 @@ async def disk_usage(call: Call) -> web.StreamResponse:
         kinds = set(call.texts("type"))
     engine = call.engine
     view: dict[str, Any] = {}
-    view["LayersSize"] = engine.images.layers_size() if "image" in kinds else 0
-    view["Images"] = await _images(call) if "image" in kinds else None
+    usage = await asyncio.to_thread(engine.images.usage) if "image" in kinds else Usage(0)
+    view["LayersSize"] = usage.total
+    view["Images"] = await _images(call, usage) if "image" in kinds else None
     view["Containers"] = await container_rows(call, True, 0, True) if "container" in kinds else None
     view["Volumes"] = await _volumes(call) if "volume" in kinds else None
     cache = await builds.usage(call) if "build-cache" in kinds or call.version < (1, 42) else []
@@ -121,11 +126,15 @@ async def disk_usage(call: Call) -> web.StreamResponse:
     return reply(view)
 
 
-async def _images(call: Call) -> list[dict[str, Any]]:
+async def _images(call: Call, usage: Usage) -> list[dict[str, Any]]:
+    """Sizes are of all that is on the disk, blobs too."""
     images = call.engine.images
     shown = []
-    for row in await asyncio.to_thread(images.list, True, None, True):
+    for row in await asyncio.to_thread(images.list, True):
         view = image_views.summary(row, call.version)
+        view["Size"], view["SharedSize"] = usage.sizes.get(row.image.id, (row.image.size, 0))
+        if "VirtualSize" in view:
+            view["VirtualSize"] = view["Size"]
         view["Containers"] = len(images.users(row.image.id))
         shown.append(view)
     return shown

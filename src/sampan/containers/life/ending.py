@@ -62,6 +62,7 @@ class Ending:
                     and record.container.host_config.auto_remove
                     and not (record.restarting_by_hand or record.removing)
                 ):
+                    self._context.networks.leaving(record.id)  # in Docker's order: disconnect, die, destroy
                     died()
                     await self.remove(record)
                 else:
