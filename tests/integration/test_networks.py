@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from sampan.errors import InvalidParameter, SampanError
-from sampan.networks import EndpointRequest, Networks, PortRequest, Sandbox
+from sampan.networks import EndpointRequest, Network, Networks, PortRequest, Sandbox
 from sampan.networks.firewall import MARK
 from sampan.store import Database, EventLog
 from support import killed, netlab
@@ -169,6 +169,28 @@ def test_beside_an_engine_that_set_forward_to_drop(tmp_path: Path, tool: str) ->
             assert f"--mark {MARK:#x}/{MARK:#x}" in rules and "-i docker0 -j ACCEPT" in rules
 
     netlab.run(tmp_path, scenario, prepare=drop)  # which also proves that the foreign rules are as before
+
+
+def test_the_accept_rule_comes_with_the_first_bridge_and_goes_with_the_last(tmp_path: Path) -> None:
+    def drop() -> None:
+        netlab.sh(f"nft 'add table ip filter; add chain ip filter FORWARD {{ {DROP} }}'")
+
+    async def scenario(lab: Lab) -> None:
+        foreign = netlab.sh("nft list table ip filter")
+        assert "sampan" not in foreign, "without a bridge nobody needs it"
+        for name in ("first", "second"):
+            await lab.networks.create(Network(name=name))
+            assert netlab.sh("nft list table ip filter").count("sampan lab") == 1, "with the network, not later"
+        one = await start(lab.networks, ONE, (PortRequest(80, host_port="8080"),), network="second")
+        lab.serve(one, 80)
+        assert await outside(lab, netlab.HOST, 8080) == netlab.OUTSIDE
+        await lab.networks.down(ONE)
+        await lab.networks.remove("first")
+        assert "sampan lab" in netlab.sh("nft list table ip filter")
+        await lab.networks.remove("second")
+        assert netlab.sh("nft list table ip filter") == foreign
+
+    netlab.run(tmp_path, scenario, prepare=drop, bridge="none")
 
 
 def test_a_firewall_that_reloads_cuts_nobody_off(tmp_path: Path) -> None:
