@@ -158,6 +158,19 @@ def test_shared_sizes(shelf: Shelf) -> None:
     assert shelf.images.layers_size() == 201
 
 
+def test_disk_usage_counts_layers_and_blobs_once(shelf: Shelf) -> None:
+    first, second = shelf.put("a:1"), shelf.put("a:2", layers=2)
+    usage = shelf.images.usage()
+    blobs = sum(path.stat().st_size for path in (shelf.root / "blobs/sha256").iterdir())
+    assert usage.total == 100 + 101 + blobs
+    (size, shared), (other, shared_too) = usage.sizes[first], usage.sizes[second]
+    assert shared == shared_too == 100 + len(b"layer 0")
+    assert usage.total == size + other - shared
+    before = shelf.images.items()
+    shelf.images.delete("a:2")
+    assert shelf.images.given_back(before) == other - shared
+
+
 def test_untagging_leaves_an_image_with_other_names(shelf: Shelf) -> None:
     id = shelf.put("a:1", "b:1")
     assert rows(shelf.images.delete("a:1")) == ["U a:1"]

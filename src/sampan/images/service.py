@@ -48,7 +48,7 @@ from sampan.images.remote.client import Remote
 from sampan.images.remote.hosts import Hosts
 from sampan.images.removal import Deleted, Removal
 from sampan.images.snapshots import Snapshots
-from sampan.images.usage import Usage
+from sampan.images.usage import Item, Usage
 from sampan.images.variants import Variant
 from sampan.store import Database, Documents, EventLog
 
@@ -178,9 +178,13 @@ class Images:
         """What all images take on the disk, layers and blobs. Blocks: looks at each blob's file."""
         return usage.usage(self.holdings)
 
-    def items(self) -> dict[usage.Item, int]:
+    def items(self) -> dict[Item, int]:
         """Every layer and blob of an image, with the bytes it takes. Blocks as `usage` does."""
         return {item: size for needed in usage.everything(self.holdings).values() for item, size in needed.items()}
+
+    def given_back(self, items: dict[Item, int]) -> int:
+        """Bytes of those that are gone now. What a build's cache or a registry needs is still there."""
+        return usage.given_back(self.holdings, items)
 
     def layers_size(self) -> int:
         """Bytes of all unpacked layers, each once."""

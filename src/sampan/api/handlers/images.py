@@ -182,8 +182,8 @@ async def prune(call: Call) -> web.StreamResponse:
     until = prune_until(filters)
     images = call.engine.images
     deleted: list[dict[str, str]] = []
-    space = 0
-    for row in images.list(all=True, shared_size=True):
+    before = await asyncio.to_thread(images.items)
+    for row in images.list(all=True):
         image = row.image
         if (dangling and image.repo_tags) or images.users(image.id):
             continue
@@ -195,10 +195,7 @@ async def prune(call: Call) -> web.StreamResponse:
         for ref in refs:
             with contextlib.suppress(SampanError):
                 deleted += views.deleted(await asyncio.to_thread(images.delete, ref, False, True))
-        with contextlib.suppress(SampanError):
-            images.resolve(image.id)
-            continue
-        space += image.size - max(row.shared_size, 0)
+    space = await asyncio.to_thread(images.given_back, before) if deleted else 0
     call.engine.events.publish("image", "prune", "", {"reclaimed": str(space)})
     return reply({"ImagesDeleted": deleted or None, "SpaceReclaimed": space})
 
