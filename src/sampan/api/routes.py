@@ -67,6 +67,8 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/commit", images.commit),
     Route("POST", "/build", builds.build, disposable=True),
     Route("POST", "/build/prune", builds.prune, since=(1, 31)),
+    Route("GET", "/build/exports/{name}", builds.export, disposable=True),
+    Route("POST", "/build/ssh", builds.ssh),
     # Networks
     Route("GET", "/networks", networks.list_),
     Route("GET", "/networks/", networks.list_),

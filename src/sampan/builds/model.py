@@ -80,6 +80,8 @@ class BuildOptions:
     """Tell what the build checks find."""
     check: bool = False
     """Only that: nothing is built."""
+    describe: str = ""
+    """`outline` or `targets`: only tell what the Dockerfile offers."""
     dockerfile_source: bytes | None = None
     """The Dockerfile itself, when it is not in the context."""
 

@@ -105,6 +105,12 @@ class Exporting(Event, frozen=True, kw_only=True, tag="exporting"):
     cache: int = -1
 
 
+class Described(Event, frozen=True, kw_only=True, tag="described"):
+    """In place of a build: what the Dockerfile offers."""
+
+    what: dict[str, Any]
+
+
 class Finished(Event, frozen=True, kw_only=True, tag="finished"):
     """The image, and the names it got. `manifest` is what they stand for, `described` its descriptor; `image` is ""
     when there are several."""
@@ -130,6 +136,7 @@ AnyEvent = (
     | Failed
     | Warned
     | Exporting
+    | Described
     | Finished
 )
 Listener = Callable[[AnyEvent], None]

@@ -10,10 +10,11 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from sampan.builds import ignore, remotes
+from sampan.builds import describing, ignore, remotes
 from sampan.builds.cache import BuildCache, CacheRecord
 from sampan.builds.context import Context, Contexts
 from sampan.builds.dockerfile import Dockerfile, checks, parse
@@ -27,7 +28,7 @@ from sampan.builds.model import BuildOptions
 from sampan.builds.mounting import Caches
 from sampan.builds.outputs import packaging
 from sampan.builds.outputs.exports import Exports
-from sampan.builds.progress import Finished, Listener, Warned
+from sampan.builds.progress import Described, Finished, Listener, Warned
 from sampan.builds.ssh import Agents
 from sampan.builds.work import Services
 from sampan.containers import Containers
@@ -151,6 +152,9 @@ class Builds:
             self._lint(graphs[0][1], dockerfile, options, listener)
         if options.check:
             return Built("", [], "")
+        if options.describe:
+            listener(Described(what=_described(graphs[0][1], options)))
+            return Built("", [], "")
         async with self._services.holdings.lease() as lease:
             job = Job(self._services, self._traces, options, context, lease, listener)
             try:
@@ -252,6 +256,14 @@ class Builds:
         removed = set(await asyncio.to_thread(holdings.collect, blobs, chains))
         freed = sum(record.size for record in gone if record.layer is not None and record.layer.chain_id in removed)
         return [record.key for record in gone], freed
+
+
+def _described(graph: Graph, options: BuildOptions) -> dict[str, Any]:
+    if options.describe == "targets":
+        return describing.targets(graph)
+    if options.describe == "outline":
+        return describing.outline(graph, {name: value for name, value in options.args.items() if value is not None})
+    raise InvalidParameter(f"unknown subrequest {options.describe}")
 
 
 def _warned(warning: Warning, dockerfile: Dockerfile) -> Warned:

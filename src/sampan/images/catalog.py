@@ -43,8 +43,6 @@ class ImageRecord(msgspec.Struct, omit_defaults=True):
     """When it was last pulled, made, tagged, or something was started from it."""
     extra: list[str] = []
     """Other blobs to keep with it."""
-    exact: list[str] = []
-    """Manifests and indexes of it that are pushed as they are, also with plain layers: somebody asked for them."""
 
     @property
     def size(self) -> int:
@@ -55,6 +53,8 @@ class ReferenceRecord(msgspec.Struct, omit_defaults=True):
     image: str
     target: str
     """Digest of the manifest or index the name stands for; its bytes are in the content store."""
+    exact: bool = False
+    """It is pushed as it is, also with plain layers: somebody asked for that."""
 
 
 class Catalog:
@@ -158,7 +158,9 @@ class Catalog:
             )
 
     # -- changing ----------------------------------------------------------------------------------
-    def put(self, id: str, record: ImageRecord, names: Iterable[tuple[Reference, str]] = ()) -> None:
+    def put(
+        self, id: str, record: ImageRecord, names: Iterable[tuple[Reference, str]] = (), exact: bool = False
+    ) -> None:
         """Stores an image and (reference, target digest) pairs in one transaction. A name that was another image's
         moves.
         """
@@ -168,12 +170,11 @@ class Catalog:
                 record.parent = record.parent or known.parent
                 record.tagged = record.tagged or known.tagged
                 record.extra = list(dict.fromkeys([*record.extra, *known.extra]))
-                record.exact = record.exact or known.exact
             record.used = time.time_ns()
             self._images.put(id, record)
             self.images = {**self.images, id: record}
             for reference, target in names:
-                self._put_reference(reference, ReferenceRecord(id, target))
+                self._put_reference(reference, ReferenceRecord(id, target, exact))
             self._index()
 
     def _put_reference(self, reference: Reference, record: ReferenceRecord) -> None:
@@ -181,14 +182,14 @@ class Catalog:
         self._references.put(key, record)
         self.references = {**self.references, key: record}
 
-    def name(self, reference: Reference, id: str, target: str, tagged: int) -> None:
+    def name(self, reference: Reference, id: str, target: str, tagged: int, exact: bool = False) -> None:
         """Points a name at an image that is here."""
         with self._lock, self._database.transaction():
             record = self.images[id]
             record.tagged = tagged
             record.used = max(record.used, tagged)
             self._images.put(id, record)
-            self._put_reference(reference, ReferenceRecord(id, target))
+            self._put_reference(reference, ReferenceRecord(id, target, exact))
             self._index()
 
     def use(self, id: str, now: int) -> None:

@@ -195,11 +195,9 @@ class Converter:
 def keep(catalog: Catalog, id: str, packaged: Packaged, names: Sequence[Reference]) -> None:
     """Writes down that an image here was packaged so: its blobs stay with it, and it is pushed as it is."""
     record = msgspec.structs.replace(catalog.images[id])
-    made = {packaged.top.digest, *(described.digest for described, _ in packaged.parts)}
     record.extra = sorted({*record.extra, *packaged.blobs} - {id, record.manifest, *record.layers})
-    record.exact = sorted({*record.exact, *made})
     record.tagged = time.time_ns() if names else record.tagged
-    catalog.put(id, record, [(name.tagged(), packaged.top.digest) for name in names])
+    catalog.put(id, record, [(name.tagged(), packaged.top.digest) for name in names], exact=True)
 
 
 def kind_of(media_type: str) -> str:

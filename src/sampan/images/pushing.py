@@ -114,8 +114,7 @@ class Pusher:
                 return True
             return await uploads.mounts_anything() and await uploads.linked(digest)
 
-        exact = target in self._image(record).exact
-        if self._holdings.content.exists(target) and not exact:
+        if self._holdings.content.exists(target) and not record.exact:
             target = await self._compressor.manifest(target, lease, there)
         plan = _Plan()
         try:

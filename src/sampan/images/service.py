@@ -205,16 +205,17 @@ class Images:
         name = name.with_tag(tag) if tag else name.tagged()
         if is_ambiguous(name):
             raise InvalidParameter("refusing to create an ambiguous tag using digest algorithm as name")
-        self._catalog.name(name, id, self._target(ref, id), time.time_ns())
+        target, exact = self._target(ref, id)
+        self._catalog.name(name, id, target, time.time_ns(), exact)
         self._announce("tag", id, name.familiar)
 
-    def _target(self, ref: str, id: str) -> str:
-        """What the new name stands for: the same manifest or index the old one stood for."""
+    def _target(self, ref: str, id: str) -> tuple[str, bool]:
+        """What the new name stands for: the same manifest or index the old one stood for (and whether as it is)."""
         if not self._catalog.is_id(ref, id):
             known = self._catalog.references.get(references.parse(ref).key())
             if known is not None:
-                return known.target
-        return self._catalog.images[id].manifest
+                return known.target, known.exact
+        return self._catalog.images[id].manifest, False
 
     def delete(self, ref: str, force: bool = False, prune: bool = True) -> _Gone:
         """Blocks while layers are removed: call it in a thread."""

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import codecs
+import struct
 from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 
 import msgspec
 from aiohttp import web
 
-from sampan.api import decoding
+from sampan.api import build_request, hijack
 from sampan.api.call import Call, reply
+from sampan.api.connection import Connection, Hijacked
 from sampan.api.filters import Filters
 from sampan.api.handlers.containers import prune_until
-from sampan.api.handlers.images import Auth, Reports, auth_of, progress
+from sampan.api.handlers.files import TAR, send
+from sampan.api.handlers.images import Reports, progress
 from sampan.api.timestamps import rfc3339
 from sampan.builds import BuildOptions, StepFailed
 from sampan.builds.cache import CacheRecord
@@ -36,10 +37,9 @@ from sampan.builds.progress import (
     Running,
     Started,
 )
-from sampan.containers.model import HostConfig, Ulimit
+from sampan.builds.ssh import FAILURE, LIMIT
 from sampan.errors import InvalidParameter, NotSupported, SampanError
-from sampan.images import platforms
-from sampan.images.service import Progress, RegistryAuth
+from sampan.images.service import Progress
 
 _RED, _PLAIN = "\x1b[91m", "\x1b[0m"
 _WAITING = 256
@@ -50,7 +50,7 @@ _PRUNE_FILTERS = ("until", "unused-for", "id", "parent", "type", "description", 
 async def build(call: Call) -> web.StreamResponse:
     if call.text("version") == "2":
         raise NotSupported("this daemon does not speak BuildKit's protocol yet: set DOCKER_BUILDKIT=0")
-    options = _options(call)
+    options = build_request.options(call)
     events = call.flag("events")
     quiet = call.flag("q")
     context: Context | None = None
@@ -111,89 +111,7 @@ class _Events(_Draining):
         self.show(msgspec.to_builtins(event))
 
 
-# -- what is asked for -------------------------------------------------------------------------------
-def _options(call: Call) -> BuildOptions:
-    for name, what in (("outputs", "exporters other than images"),):
-        if call.text(name):
-            raise NotSupported(f"{what} are not supported by POST /build")
-    platform = None
-    if call.text("platform") and call.version >= (1, 32):
-        platform = platforms.parse(call.text("platform"))
-    return BuildOptions(
-        dockerfile=call.text("dockerfile") or "Dockerfile",
-        tags=[tag for tag in call.texts("t") if tag],
-        args=_json(call, "buildargs", dict[str, str | None]) or {},
-        labels=_json(call, "labels", dict[str, str]) or {},
-        target=call.text("target"),
-        platform=platform,
-        no_cache=call.flag("nocache"),
-        no_cache_filter=call.texts("nocachefilter"),
-        cache_from=_json(call, "cachefrom", list[str]) or [],
-        cache_local=call.flag("cachelocal"),
-        pull=call.flag("pull"),
-        lint=call.flag("events"),
-        check=call.flag("check"),
-        squash=call.flag("squash"),
-        host_config=_host_config(call),
-        secrets=_secrets(call),
-        contexts=_json(call, "contexts", dict[str, str]) or {},
-        entitlements=frozenset(call.texts("allow")),
-        auths=_auths(call),
-    )
-
-
-def _json(call: Call, name: str, type_: Any) -> Any:
-    text = call.text(name)
-    if not text:
-        return None
-    try:
-        return msgspec.json.decode(text.encode(), type=type_ | None)
-    except msgspec.DecodeError as error:
-        raise InvalidParameter(f"error reading {name}: {error}") from None
-
-
-def _host_config(call: Call) -> HostConfig:
-    hosts = [host for text in call.texts("extrahosts") for host in text.split(",") if host]
-    return HostConfig(
-        memory=call.number("memory") or 0,
-        memory_swap=call.number("memswap") or 0,
-        cpu_shares=call.number("cpushares") or 0,
-        cpu_period=call.number("cpuperiod") or 0,
-        cpu_quota=call.number("cpuquota") or 0,
-        cpuset_cpus=call.text("cpusetcpus"),
-        cpuset_mems=call.text("cpusetmems"),
-        cgroup_parent=call.text("cgroupparent"),
-        network_mode=call.text("networkmode") or "default",
-        extra_hosts=hosts or None,
-        shm_size=call.number("shmsize") or 0,
-        ulimits=_json(call, "ulimits", list[Ulimit]),
-        security_opt=_json(call, "securityopt", list[str]) or None,
-    )
-
-
-def _secrets(call: Call) -> dict[str, bytes]:
-    """Our own client's: base64 of a JSON object whose values are base64."""
-    header = call.request.headers.get("X-Sampan-Build-Secrets", "")
-    if not header:
-        return {}
-    try:
-        return msgspec.json.decode(base64.b64decode(header), type=dict[str, bytes])
-    except (binascii.Error, msgspec.DecodeError) as error:
-        raise InvalidParameter(f"error reading X-Sampan-Build-Secrets: {error}") from None
-
-
-def _auths(call: Call) -> dict[str, RegistryAuth]:
-    """`X-Registry-Config`: base64 JSON by registry. An unreadable one counts as none, as in Docker."""
-    header = call.request.headers.get("X-Registry-Config", "")
-    try:
-        text = base64.urlsafe_b64decode(header.replace("+", "-").replace("/", "_") + "=" * (-len(header) % 4))
-        given = decoding.convert(decoding.parse(text), dict[str, Auth], "AuthConfig") if text else {}
-    except (binascii.Error, ValueError, SampanError):
-        return {}
-    found = {registry: auth_of(one) for registry, one in given.items()}
-    return {registry: auth for registry, auth in found.items() if auth is not None}
-
-
+# -- its input ------------------------------------------------------------------------------------------
 async def _context(call: Call, options: BuildOptions) -> tuple[Context | None, BuildOptions]:
     remote = call.text("remote")
     if remote == "client-session":
@@ -209,6 +127,60 @@ async def _body(call: Call) -> AsyncIterator[bytes]:
             yield chunk
     except (ConnectionError, web.PayloadAccessError) as error:
         raise SampanError("unexpected EOF") from error
+
+
+# -- what its client takes and gives beside it -----------------------------------------------------------
+async def export(call: Call) -> web.StreamResponse:
+    """A result that a running build has for its client, once."""
+    return await send(call, TAR, call.engine.builds.export(call.name))
+
+
+async def ssh(call: Call) -> web.StreamResponse:
+    """A client's ssh agents, for the build that names the same session. Each message to an agent goes out as its
+    length, the length of the agent's id, the id, the message; the answer comes back as its length and itself."""
+    token = call.text("session")
+    if len(token) < 32:
+        raise InvalidParameter("an ssh session needs a token of 32 characters or more")
+    connection = call.request.protocol
+    assert isinstance(connection, Connection)
+    channel = hijack.hijack(connection, framed=False)
+    relay = _Relay(channel)
+    with call.engine.builds.agents.registered(token, relay.ask):
+        channel.raw(b"HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n")
+        await channel.gone()
+    channel.release()
+    return Hijacked()
+
+
+class _Relay:
+    """One question at a time. What goes wrong is an agent's failure, never a build's."""
+
+    _LENGTH = struct.Struct(">I")
+
+    def __init__(self, channel: hijack.Socket) -> None:
+        self._channel = channel
+        self._lock = asyncio.Lock()
+        self._pending = b""
+
+    async def ask(self, id: str, message: bytes) -> bytes:
+        name = id.encode()[:255]
+        async with self._lock:
+            try:
+                size = 1 + len(name) + len(message)
+                self._channel.raw(self._LENGTH.pack(size) + bytes([len(name)]) + name + message)
+                (length,) = self._LENGTH.unpack(await self._exactly(self._LENGTH.size))
+                return await self._exactly(length) if 0 < length <= LIMIT else FAILURE
+            except ConnectionError:
+                return FAILURE
+
+    async def _exactly(self, size: int) -> bytes:
+        while len(self._pending) < size:
+            data = await self._channel.read()
+            if not data:
+                raise ConnectionResetError("the client has gone")
+            self._pending += data
+        taken, self._pending = self._pending[:size], self._pending[size:]
+        return taken
 
 
 # -- the classic stream --------------------------------------------------------------------------------

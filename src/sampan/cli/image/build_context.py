@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from sampan.builds import ignore
 
@@ -11,7 +12,8 @@ from ..errors import CliError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from typing import Any
 
 NAMED = ".sampan-contexts"
 OUTSIDE = ".sampan-dockerfile"
@@ -22,29 +24,94 @@ _COMPRESSED = (b"\x1f\x8b\x08", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd")
 
 
 class Context:
-    """`dockerfile` is the name the daemon finds it by; `contexts` the named ones, as the daemon calls them."""
+    """`dockerfile` is the name the daemon finds it by; `contexts` the named ones, and `caches` those of `--cache-from`,
+    as the daemon calls them."""
 
     def __init__(self, stream: Iterator[bytes] | None, dockerfile: str, remote: str = "") -> None:
         self.stream = stream
         self.dockerfile = dockerfile
         self.remote = remote
         self.contexts: dict[str, str] = {}
+        self.caches: list[dict[str, Any]] = []
+
+    @staticmethod
+    def cache_targets(texts: list[str]) -> list[str]:
+        """Where `--cache-to type=local` goes; "" for others."""
+        from .build_cache import targets
+
+        return [values.get("dest", "") for values in targets(texts)]
 
 
-def open_context(path: str, dockerfile: str, named: dict[str, str]) -> Context:
+class _Beside:
+    """Directories that go along with the context, each with what of it is left out."""
+
+    def __init__(self) -> None:
+        self.places: list[tuple[str, Callable[[str, bool], bool]]] = []
+
+    def add(self, place: str, skip: Callable[[str, bool], bool]) -> str:
+        """What the daemon calls it."""
+        self.places.append((place, skip))
+        return f"contexts/{len(self.places) - 1}"
+
+
+def open_context(path: str, dockerfile: str, named: dict[str, str], cache_from: list[str]) -> Context:
     """`dockerfile` is the `-f`, "" without. Raises `CliError` in docker's words."""
-    local = {name: value for name, value in named.items() if "://" not in value}
+    beside = _Beside()
+    contexts = {name: _named(value, beside) for name, value in named.items()}
+    caches = _caches(cache_from, beside)
     if path == "-":
-        context = _from_stdin(dockerfile)
+        context = _from_stdin(dockerfile, beside)
     elif _is_remote(path):
         context = Context(None, dockerfile or "Dockerfile", path)
     else:
-        context = _directory(path, dockerfile, local)
-    if local and context.stream is None:
-        raise CliError("named contexts of directories need a context that is a directory too")
-    context.contexts = {name: value for name, value in named.items() if name not in local}
-    context.contexts |= {name: f"local:contexts/{number}" for number, name in enumerate(local)}
+        context = _directory(path, dockerfile, beside)
+    if beside.places and context.stream is None:
+        raise CliError("ERROR: directories of --build-context and --cache-from need a context that is sent from here")
+    context.contexts, context.caches = contexts, caches
     return context
+
+
+def _named(value: str, beside: _Beside) -> str:
+    """A named context as the daemon takes it."""
+    if value.startswith("docker-image://") or _is_remote(value):
+        return value
+    if value.startswith("oci-layout://"):
+        from .build_cache import reachable
+
+        place, version = _layout(value.removeprefix("oci-layout://"))
+        return f"oci-layout:{beside.add(place, reachable(place, version))}#{version}"
+    if not os.path.isdir(value):
+        raise CliError(f"failed to get build context path {value}: stat {value}: no such file or directory")
+    rules = _rules(value, "")
+    skip = rules.skips if rules is not None else (lambda relative, is_directory: False)
+    return f"local:{beside.add(value, skip)}"
+
+
+def _layout(text: str) -> tuple[str, str]:
+    """`PATH[:TAG][@DIGEST]`: the directory, and the digest or tag."""
+    place, _, digest = text.partition("@")
+    head, slash, last = place.rpartition("/")
+    last, _, tag = last.partition(":")
+    return head + slash + last, digest or tag or "latest"
+
+
+def _caches(texts: list[str], beside: _Beside) -> list[dict[str, Any]]:
+    """A local one that is not there is no failure: the first build has none."""
+    if not texts:
+        return []
+    from . import build_cache
+
+    found = []
+    for values in build_cache.sources(texts):
+        source = ""
+        if values["type"] == "local":
+            place = values["src"]
+            if not os.path.isfile(os.path.join(place, "index.json")):
+                sys.stderr.write(f"WARNING: local cache import at {place} not found: no index.json\n")
+                continue
+            source = beside.add(place, build_cache.reachable(place, values.get("digest", "")))
+        found.append(build_cache.request(values, source))
+    return found
 
 
 def _is_remote(path: str) -> bool:
@@ -53,16 +120,20 @@ def _is_remote(path: str) -> bool:
     return path.startswith(("http://", "https://", "git://", "git@", "ssh://", "github.com/"))
 
 
-def _from_stdin(dockerfile: str) -> Context:
+def _from_stdin(dockerfile: str, beside: _Beside) -> Context:
     if dockerfile == "-":
         raise CliError("invalid argument: can't use stdin for both build context and dockerfile")
     head = b""
     while len(head) < _HEAD and (data := os.read(0, _CHUNK)):
         head += data
     if head.startswith(_COMPRESSED) or head[257:262] == b"ustar":
+        if beside.places:
+            raise CliError(
+                "ERROR: an archive from stdin cannot go with directories of --build-context and --cache-from"
+            )
         return Context(_joined(head), dockerfile or "Dockerfile")
     source = b"".join(_joined(head))
-    return Context(iter([file(OUTSIDE, source), END]), OUTSIDE)
+    return Context(_with(iter([file(OUTSIDE, source)]), beside), OUTSIDE)
 
 
 def _joined(head: bytes) -> Iterator[bytes]:
@@ -72,7 +143,7 @@ def _joined(head: bytes) -> Iterator[bytes]:
         yield data
 
 
-def _directory(path: str, dockerfile: str, local: dict[str, str]) -> Context:
+def _directory(path: str, dockerfile: str, beside: _Beside) -> Context:
     if not os.path.exists(path):
         raise CliError(f"unable to prepare context: path {_quoted(path)} not found")
     if not os.path.isdir(path):
@@ -103,10 +174,7 @@ def _directory(path: str, dockerfile: str, local: dict[str, str]) -> Context:
     def skip(relative: str, is_directory: bool) -> bool:
         return relative not in keep and rules is not None and rules.skips(relative, is_directory)
 
-    for other in local.values():
-        if not os.path.isdir(other):
-            raise CliError(f"failed to get build context path {other}: stat {other}: no such file or directory")
-    return Context(_packed(root, skip, source, list(local.values())), name)
+    return Context(_with(_packed(root, skip, source), beside), name)
 
 
 def _rules(root: str, dockerfile: str) -> ignore.Ignore | None:
@@ -122,15 +190,16 @@ def _rules(root: str, dockerfile: str) -> ignore.Ignore | None:
     return None
 
 
-def _packed(root: str, skip: object, source: bytes | None, others: list[str]) -> Iterator[bytes]:
-    assert callable(skip)
+def _packed(root: str, skip: Callable[[str, bool], bool], source: bytes | None) -> Iterator[bytes]:
     yield from _gathered(pack_inside(root, "", skip))
     if source is not None:
         yield file(OUTSIDE, source)
-    for number, other in enumerate(others):
-        rules = _rules(other, "")
-        wanted = rules.skips if rules is not None else (lambda relative, is_directory: False)
-        yield from _gathered(pack_inside(os.path.realpath(other), f"{NAMED}/{number}/", wanted))
+
+
+def _with(main: Iterator[bytes], beside: _Beside) -> Iterator[bytes]:
+    yield from main
+    for number, (place, skip) in enumerate(beside.places):
+        yield from _gathered(pack_inside(os.path.realpath(place), f"{NAMED}/{number}/", skip))
     yield END
 
 

@@ -1,8 +1,13 @@
-"""`build --output`: what becomes of the result besides the image that the daemon keeps."""
+"""`build --output`, `--push`, `--load` and `--annotation`: what becomes of the result. The daemon makes it; what has a
+place here is fetched from it while the build waits.
+
+Source: buildx util/buildflags/export.go, docs/reference/buildx_build.md ("--output", "--annotation").
+"""
 
 from __future__ import annotations
 
 import os
+import re
 
 from ..csvline import fields
 from ..errors import CliError
@@ -10,54 +15,54 @@ from ..output_file import write_atomically, write_stdout
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from typing import Any
 
     from ..connection import Response
     from ..flags import Flags
     from ..session import Cli
 
-_TYPES = ("local", "tar", "oci", "docker", "image")
+_TYPES = ("local", "tar", "oci", "docker", "image", "registry")
+_ANNOTATION = re.compile(r"(?:([a-z-]+(?:,[a-z-]+)*)?(?:\[([A-Za-z0-9_/-]+)\])?:)?(\S+)")
+_PLACES = ("manifest", "index", "manifest-descriptor", "index-descriptor")
+_FALSE = ("0", "f", "F", "false", "FALSE", "False")
 
 
 class Output:
-    """`names` are tags that `type=image,name=…` gives. `keeps`: the image is wanted, with or without a name."""
+    """`destination` "" is the daemon's own store. `unpacks`: a directory, not a file."""
 
-    def __init__(self, type: str, destination: str, names: list[str], tagged: bool) -> None:
+    def __init__(self, type: str, destination: str, attributes: dict[str, str]) -> None:
         self.type = type
+        self.attributes = attributes
         self.destination = destination
-        self.names = names
         self.to_stdout = destination == "-"
-        self.keeps = tagged or type == "image" or (type == "docker" and not destination)
+        self.unpacks = type == "local" or attributes.pop("tar", "") in _FALSE[:]
+        self.pushes = type in ("image", "registry") and attributes.get("push", str(type == "registry")).lower() in (
+            "true", "1", "t", "",
+        )  # fmt: skip
 
-    def write(self, cli: Cli, image: str) -> None:
-        if self.type == "image" or not self.destination:
-            return
-        if self.type in ("oci", "docker"):
-            self._save(lambda: cli.client.request("GET", f"/images/{image}/get"))
+    @property
+    def streams(self) -> bool:
+        return self.type in ("local", "tar") or bool(self.destination)
+
+    def request(self) -> dict[str, Any]:
+        """As the daemon takes it."""
+        return {"Type": self.type, "Attrs": self.attributes, "Streams": self.streams}
+
+    def names(self) -> list[str]:
+        return [name for name in self.attributes.get("name", "").split(",") if name]
+
+    def take(self, cli: Cli, token: str) -> None:
+        """What the build has for this output."""
+
+        def ask() -> Response:
+            return cli.client.request("GET", f"/build/exports/{token}")
+
+        if self.unpacks:
+            _extract(ask(), self.destination)
+        elif self.to_stdout:
+            write_stdout(ask())
         else:
-            self._files(cli, image)
-        if not self.keeps and not cli.client.get(f"/images/{image}/json").get("RepoTags"):
-            cli.client.delete(f"/images/{image}")
-
-    def _files(self, cli: Cli, image: str) -> None:
-        """The root file system, out of a container that never runs."""
-        made = cli.client.post("/containers/create", None, {"Image": image, "Cmd": ["-"], "Entrypoint": []})
-        try:
-            path = f"/containers/{made['Id']}/export"
-            if self.type == "tar":
-                self._save(lambda: cli.client.request("GET", path))
-            else:
-                _extract(cli.client.request("GET", path), self.destination)
-        finally:
-            cli.client.delete(f"/containers/{made['Id']}", {"force": 1})
-
-    def _save(self, ask: Callable[[], Response]) -> None:
-        if not self.to_stdout:
             write_atomically(self.destination, ask, "failed to write the output: ")
-            return
-        if os.isatty(1):
-            raise CliError("dest file is required for tar exporter. refusing to write to console")
-        write_stdout(ask())
 
 
 class _Reader:
@@ -75,32 +80,96 @@ class _Reader:
 
 
 def _extract(response: Response, destination: str) -> None:
-    """The image's files, none outside of `destination`. Python's own `filter` for this is only there from 3.11.4 on."""
+    """An archive's files, none outside of `destination`. Python's own `filter` is only there from 3.11.4 on."""
     from ..container.tarreading import unpack
 
     os.makedirs(destination, exist_ok=True)
     unpack(_Reader(response), destination, lambda name: name, devices=False)
+    response.body()
+
+
+def extract_cache(cli: Cli, token: str, destination: str) -> None:
+    """A cache as an OCI layout's directory."""
+    _extract(cli.client.request("GET", f"/build/exports/{token}"), destination)
 
 
 def outputs(flags: Flags) -> list[Output]:
-    """Of `--output`; none is the image alone. Raises `CliError`."""
-    found = []
-    tagged = bool(flags.many("tag"))
-    for text in flags.many("output"):
-        if "=" not in text:
-            kind, destination, names = ("tar", "-", "") if text == "-" else ("local", text, "")
-        else:
-            values = dict(part.partition("=")[::2] for part in fields(text))
-            kind, destination = values.get("type", ""), values.get("dest", "")
-            names = values.get("name", "")
-            unknown = set(values) - {"type", "dest", "name", "push", "tar"}
-            if unknown or values.get("push") in ("true", "1"):
-                raise CliError(f"--output {text} is not supported ({', '.join(sorted(unknown)) or 'push'})")
-        if kind not in _TYPES:
-            raise CliError(f"--output type {kind or text} is not supported; there are {', '.join(_TYPES)}")
-        if kind in ("local", "tar") and not destination:
-            raise CliError(f"dest is required for {kind} exporter")
-        if kind == "oci" and not destination:
-            destination = "-"
-        found.append(Output(kind, destination, [name for name in names.split(",") if name], tagged))
+    """Empty is the image alone. Raises `CliError`."""
+    found = [_output(text) for text in flags.many("output")]
+    if flags.yes("push"):
+        found = _pushed(flags, found)
+    if flags.yes("load") and not any(output.type == "docker" for output in found):
+        found.append(Output("docker", "", {}))
+    _annotate(found, flags)
+    if sum(output.to_stdout for output in found) > 1:
+        raise CliError("ERROR: only one output can go to stdout")
     return found
+
+
+def _pushed(flags: Flags, found: list[Output]) -> list[Output]:
+    """`--push`: into every image output, or one of its own."""
+    images = [output for output in found if output.type in ("image", "registry")]
+    for output in images:
+        output.attributes["push"] = "true"
+        output.pushes = True
+    return found if images else [*found, Output("image", "", {"push": "true"})]
+
+
+def _annotate(found: list[Output], flags: Flags) -> None:
+    texts = flags.many("annotation")
+    if not texts:
+        return
+    if not found:
+        found.append(Output("image", "", {}))
+    images = [output for output in found if output.type not in ("local", "tar")]
+    for text in texts:
+        for name, value in annotation(text):
+            for output in images:
+                output.attributes[name] = value
+
+
+def annotation(text: str) -> list[tuple[str, str]]:
+    """`[TYPE,…][[PLATFORM]]:KEY=VALUE` as an exporter's attributes."""
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise CliError(f'ERROR: invalid annotation "{text}": expected key=value')
+    match = _ANNOTATION.fullmatch(key)
+    if match is None:
+        raise CliError(f"ERROR: invalid annotation format, expected <type>:<key>=<value>, got {text}")
+    found = []
+    for place in (match[1] or "manifest").split(","):
+        if place not in _PLACES:
+            raise CliError(f'ERROR: unknown annotation type "{place}"')
+        found.append((f"annotation-{place}" + (f"[{match[2]}]" if match[2] else "") + f".{match[3]}", value))
+    return found
+
+
+def _output(text: str) -> Output:
+    if "=" not in text:
+        kind, destination, attributes = ("tar", "-", {}) if text == "-" else ("local", text, {})
+    else:
+        values = {}
+        for part in fields(text):
+            key, equals, value = part.partition("=")
+            if not equals:
+                raise CliError(f"ERROR: invalid value {part}")
+            values[key.strip().lower() if not key.startswith("annotation") else key] = value
+        kind, destination = values.pop("type", ""), values.pop("dest", "")
+        attributes = values
+    if not kind:
+        raise CliError("ERROR: type is required for output")
+    if kind not in _TYPES:
+        raise CliError(f"ERROR: --output type {kind} is not supported; there are {', '.join(_TYPES)}")
+    if kind in ("image", "registry") and destination:
+        raise CliError(f"ERROR: dest is not supported for {kind} exporter")
+    if kind == "local" and not destination:
+        raise CliError("ERROR: dest is required for local exporter")
+    if kind in ("oci", "tar") and not destination:
+        destination = "-"
+    made = Output(kind, destination, attributes)
+    if destination == "-":
+        if made.unpacks:
+            raise CliError(f"ERROR: dest cannot be stdout for {kind} exporter")
+        if os.isatty(1):
+            raise CliError(f"ERROR: dest file is required for {kind} exporter. refusing to write to console")
+    return made

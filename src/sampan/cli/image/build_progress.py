@@ -63,8 +63,10 @@ class Progress:
             self.logs.setdefault(step, []).append(event["text"])
         elif kind == "warned":
             self.warnings.append(event)
+        elif kind == "described":
+            self.result = {"described": event["what"]}
         elif kind == "finished":
-            self.result = {key: event.get(key) for key in ("image", "tags", "manifest")}
+            self.result = {key: event.get(key) for key in ("image", "tags", "manifest", "described", "provenance")}
 
     def _fail(self, event: dict[str, Any]) -> None:
         detail = event["errorDetail"]
