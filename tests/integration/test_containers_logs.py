@@ -15,6 +15,7 @@ from sampan.containers import LogOptions
 from sampan.containers.model import LogConfig
 from sampan.errors import NotSupported, SampanError
 from support.inprocess import InProcess
+from support.log_servers import JournalSocket, LogServer
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
@@ -105,8 +106,8 @@ async def test_driver_none_keeps_nothing_and_says_so(engine: InProcess) -> None:
     assert (code, out) == (0, b"hi\n")
     with pytest.raises(SampanError, match="configured logging driver does not support reading"):
         await engine.logs("silent")
-    with pytest.raises(NotSupported, match="the log driver syslog is not supported"):
-        await engine.create("true", log_config=LogConfig(type="syslog"))
+    with pytest.raises(NotSupported, match="no log driver named 'awslogs' is registered"):
+        await engine.create("true", log_config=LogConfig(type="awslogs"))
 
 
 async def test_labels_and_variables_are_chosen_by_pattern_too(engine: InProcess) -> None:
@@ -124,3 +125,68 @@ async def test_details_are_the_labels_and_variables_that_were_named(engine: InPr
     options = LogOptions(stdout=True, details=True)
     lines = [line.data async for batch in engine.engine.containers.logs("detailed", options) for line in batch]
     assert b"".join(lines) == b"STAGE=a,tier=web hi\n"
+
+
+async def test_journald_gets_dockers_fields(engine: InProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sampan.containers.logs.remote.journald.SOCKET", str(tmp_path / "journal"))
+    rule = LogConfig(type="journald", config={"labels": "my.tier", "tag": "{{.Name}}"})
+    with pytest.raises(SampanError, match="failed to initialize logging driver: journald is not enabled on this host"):
+        await engine.start("true", log_config=rule)
+    journal = JournalSocket(tmp_path / "journal")
+    try:
+        script = "echo hi; sleep 0.1; head -c 20000 /dev/zero | tr '\\0' x >&2"
+        container = await engine.start("sh", "-c", script, name="jd", log_config=rule, labels={"my.tier": "web"})
+        entries = [await asyncio.to_thread(journal.entry) for _ in range(3)]
+    finally:
+        journal.close()
+    assert entries[0] | {"SYSLOG_TIMESTAMP": b"", "CONTAINER_LOG_EPOCH": b""} == {
+        "MESSAGE": b"hi",
+        "PRIORITY": b"6",
+        "CONTAINER_ID": container.id[:12].encode(),
+        "CONTAINER_ID_FULL": container.id.encode(),
+        "CONTAINER_NAME": b"jd",
+        "CONTAINER_TAG": b"jd",
+        "SYSLOG_IDENTIFIER": b"jd",
+        "IMAGE_NAME": b"busybox:latest",
+        "MY_TIER": b"web",
+        "CONTAINER_LOG_ORDINAL": b"1",
+        "SYSLOG_TIMESTAMP": b"",
+        "CONTAINER_LOG_EPOCH": b"",
+    }
+    assert [(len(one["MESSAGE"]), one["PRIORITY"], one["CONTAINER_PARTIAL_LAST"]) for one in entries[1:]] == [
+        (16384, b"3", b"false"),
+        (3616, b"3", b"true"),
+    ]
+    assert "CONTAINER_PARTIAL_MESSAGE" in entries[1] and "CONTAINER_PARTIAL_MESSAGE" not in entries[2]
+    assert (await engine.logs("jd")).startswith(b"hi\n")
+
+
+async def test_lines_survive_rotation_of_the_cache_while_the_server_is_gone(engine: InProcess) -> None:
+    server = LogServer("tcp")
+    script = "i=0; while [ $i -lt 60 ]; do i=$((i+1)); echo $i $(head -c 900 /dev/zero | tr '\\0' x); sleep 0.04; done"
+    options = {"syslog-address": server.address, "cache-max-size": "10k", "cache-max-file": "9"}
+    container = await engine.start("sh", "-c", script, log_config=LogConfig(type="syslog", config=options))
+    await asyncio.to_thread(server.wait, lambda data: b"]: 3 " in data)
+    server.stop()
+    await asyncio.wait_for(engine.engine.containers.wait(container.id), 30)
+    assert Path(container.log_path).with_name("container.log.2.gz").exists()
+    server.start()
+    data = await asyncio.to_thread(server.wait, lambda data: b"]: 60 " in data)
+    server.stop()
+    found = [int(line.split(b"]: ")[1].split()[0]) for line in data.splitlines()]
+    assert list(dict.fromkeys(found)) == list(range(1, 61))
+
+
+async def test_a_non_blocking_driver_drops_what_waits_beyond_its_buffer(engine: InProcess) -> None:
+    server = LogServer("tcp")
+    options = {"syslog-address": server.address, "mode": "non-blocking", "max-buffer-size": "4k"}
+    script = "echo first; sleep 0.3; seq 5000; sleep 1.5; echo last"
+    container = await engine.start("sh", "-c", script, log_config=LogConfig(type="syslog", config=options))
+    await asyncio.to_thread(server.wait, lambda data: b"first" in data)
+    server.stop()
+    await asyncio.sleep(1)
+    server.start()
+    await asyncio.to_thread(server.wait, lambda data: b"]: last" in data)
+    server.stop()
+    assert b"]: 5000\n" in server.data and b"]: 2500\n" not in server.data
+    assert (await engine.logs(container.id)).count(b"\n") == 5002  # the cache has them all

@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 import msgspec
 
 from sampan.containers.logs import log_drivers
+from sampan.containers.logs.forwarding import Forwarding
+from sampan.containers.logs.log_reading import Growth
 from sampan.containers.model import Container, Exec, LogConfig
 from sampan.containers.mountpoints.mounting import Mounting
 from sampan.containers.roster import Record, Roster
@@ -57,6 +59,11 @@ class Context:
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
     unsaved: set[Record] = field(default_factory=set)
     """What happened to them could not be written yet."""
+    growth: Growth = field(default_factory=Growth)
+    forwarding: Forwarding = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.forwarding = Forwarding(self.growth, lambda container: self.directory(container.id) / LOG)
 
     @property
     def default_log(self) -> LogConfig:
@@ -76,7 +83,7 @@ class Context:
         return self.directories / id
 
     def bundle(self, container: Container) -> Bundle:
-        kept = log_drivers.keeps(container.host_config.log_config)
+        kept = log_drivers.has_file(container.host_config.log_config)
         return Bundle(container.id, self.bundles / container.id, self.directory(container.id) / LOG if kept else None)
 
     # -- documents and events ----------------------------------------------------------------------

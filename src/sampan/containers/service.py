@@ -35,6 +35,7 @@ from sampan.containers.life.updating import Updating
 from sampan.containers.logs import log_drivers, log_reading
 from sampan.containers.logs.log_reading import LogOptions
 from sampan.containers.logs.log_rotation import Rotating
+from sampan.containers.logs.remote.identity import Identity
 from sampan.containers.model import (
     Config,
     Container,
@@ -99,7 +100,7 @@ class Containers:
             mounting=Mounting(volumes, images, snapshots),
         )
         self._roster = context.roster
-        self._growth = log_reading.Growth()
+        self._growth = context.growth
         self._creating = Creating(context)
         self._attaching = Attaching(context)
         self._starting = Starting(context, self._attaching)
@@ -141,6 +142,8 @@ class Containers:
             await self._updating.recovered(record)
             self._checking.recovered(record)
             self._rotating.started(record)
+        for record in self._roster:
+            self._context.forwarding.recovered(record, record.container.state.running)
         self._watcher = asyncio.get_running_loop().create_task(self._ending.watch(), name="container exits")
         if records := self._reconcile.to_restart(live):
             self._restarter = asyncio.get_running_loop().create_task(self._reconcile.restart(records))
@@ -165,6 +168,7 @@ class Containers:
             for task in tuple(self._context.tasks):
                 task.cancel()
         self._rotating.close()
+        self._context.forwarding.close()
         self._growth.close()
         self._execs.close()
         await self._context.runtime.close()
@@ -178,6 +182,7 @@ class Containers:
 
     def _run_ended(self, record: Record) -> None:
         self._checking.ended(record)
+        self._context.forwarding.ended(record)
         self._execs.container_ended(record)
 
     def users_of_image(self, image_id: str) -> list[tuple[str, bool]]:
@@ -376,7 +381,7 @@ class Containers:
         if options.details:
             config = container.config
             details = log_drivers.details(
-                container.host_config.log_config, config.labels or {}, config.env or []
+                container.host_config.log_config, config.labels or {}, config.env or [], self._log_tag(container)
             ).encode()
             details += b" "  # also where nothing is named
         wake = asyncio.Event()
@@ -393,6 +398,11 @@ class Containers:
                 yield lines
         finally:
             record.followers.discard(wake)
+
+    def _log_tag(self, container: Container) -> str:
+        config = container.host_config.log_config
+        tagged = config is not None and config.type == "json-file" and (config.config or {}).get("tag")
+        return Identity(container).tag() if tagged else ""
 
     # -- files -------------------------------------------------------------------------------------
     async def stat_path(self, ref: str, path: str) -> PathStat:

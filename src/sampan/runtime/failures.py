@@ -49,6 +49,11 @@ def exec_failed(reason: str, command: str = "") -> StartFailed:
     return _classify(f"OCI runtime exec failed: {reason}: unknown")
 
 
+def logging_failed(reason: str) -> StartFailed:
+    """The log driver cannot reach its server, or its options mean nothing."""
+    return _classify(f"failed to create task for container: failed to initialize logging driver: {reason}")
+
+
 def _classify(message: str) -> StartFailed:
     """dockerd's translateContainerdStartErr."""
     lowered = message.lower()

@@ -218,7 +218,7 @@ def inspect(
         "ResolvConfPath": f"{files}/resolv.conf",
         "HostnamePath": f"{files}/hostname",
         "HostsPath": f"{files}/hosts",
-        "LogPath": f"{files}/{LOG}" if log_drivers.keeps(container.host_config.log_config) else "",
+        "LogPath": f"{files}/{LOG}" if log_drivers.shown_path(container.host_config.log_config) else "",
         "Name": f"/{container.name}",
         "RestartCount": container.restart_count,
         "Driver": "overlay2",

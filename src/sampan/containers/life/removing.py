@@ -48,7 +48,7 @@ class Removing:
         bundle = context.bundle(container)
         transitions.change(container.state, Status.REMOVING)
         container.remove_volumes = True
-        if _owes_nothing(container):
+        if _owes_nothing(container) and not context.forwarding.owes(record):
             # Nobody can tell the difference but by its latency: id and name are free, and what is left has no document.
             self._forget(record)
             await self._starting.undo(container, bundle, lambda: self._erase(container))
@@ -91,6 +91,7 @@ class Removing:
     async def finish(self, record: Record) -> None:
         """Under the lock, with the document saying `removing`. Reconciling comes here too."""
         context, container = self._context, record.container
+        await context.forwarding.settle(record)
         try:
             await asyncio.to_thread(self._erase, container)
         except Exception as error:

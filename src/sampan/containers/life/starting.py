@@ -21,6 +21,7 @@ import msgspec
 from sampan.containers.attaching import Attaching
 from sampan.containers.context import Context
 from sampan.containers.life import transitions
+from sampan.containers.logs.remote.links import DialError
 from sampan.containers.model import Container, Status
 from sampan.containers.mountpoints import mounts as mount_points
 from sampan.containers.roster import Record
@@ -28,6 +29,7 @@ from sampan.containers.spec import etc_files, linking, networking, oci
 from sampan.errors import Conflict, NotModified, SampanError
 from sampan.networks import Sandbox
 from sampan.runtime import Bundle, Created, StartFailed, shm
+from sampan.runtime.failures import logging_failed
 
 log = logging.getLogger(__name__)
 
@@ -56,12 +58,14 @@ class Starting:
             record.restarts = 0
             record.restart_delay = 0
             record.container.state.manually_stopped = False
-            await self.run(record)
+            await self.run(record, by_hand=True)
 
-    async def run(self, record: Record) -> None:
-        """Under the lock. On failure everything is undone, and the state says why, before it raises."""
+    async def run(self, record: Record, by_hand: bool = False) -> None:
+        """Under the lock. On failure everything is undone, and the state says why, before it raises. A start that no
+        user asked for does not fail for want of a log server: that may come back too."""
         context, container = self._context, record.container
         try:
+            await self._prepare_log(record, by_hand)
             await self._run(record)
         except BaseException as error:
             message = error.message if isinstance(error, SampanError) else str(error) or type(error).__name__
@@ -70,6 +74,7 @@ class Starting:
             with contextlib.suppress(Exception):
                 context.save(record)
             self._attaching.let_go(record)
+            context.forwarding.ended(record)
             if container.host_config.auto_remove:
                 context.keep(self.remove(record))
             raise
@@ -77,6 +82,12 @@ class Starting:
         if record.attaching:  # attached while the start was under way
             await self._attaching.connect_waiting(record, context.bundle(container))
         self.started(record)
+
+    async def _prepare_log(self, record: Record, by_hand: bool) -> None:
+        try:
+            await self._context.forwarding.prepare(record, by_hand)
+        except (DialError, SampanError) as error:
+            raise logging_failed(str(error)) from None
 
     async def _run(self, record: Record) -> None:
         context, container = self._context, record.container

@@ -138,8 +138,9 @@ class Chain:
     BLOCK = 1 << 17
     """Small enough that formatting one block of short lines holds the event loop for about a millisecond."""
 
-    def __init__(self, path: Path, part: Part | None, offset: int = 0) -> None:
+    def __init__(self, path: Path, part: Part | None, offset: int = 0, block: int = BLOCK) -> None:
         self._path = path
+        self._size = block
         self._part = part
         self._rest = b""
         self._read_to = offset
@@ -178,7 +179,7 @@ class Chain:
     def _block(self) -> bytes:
         assert self._part is not None
         while True:
-            more = os.pread(self._part.fileno(), self.BLOCK, self._read_to)
+            more = os.pread(self._part.fileno(), self._size, self._read_to)
             self._read_to += len(more)
             data = self._rest + more
             cut = data.rfind(b"\n") + 1
