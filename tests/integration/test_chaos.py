@@ -27,19 +27,27 @@ SEED = os.environ.get("SAMPAN_CHAOS_SEED", "1")
 
 
 def run(program: str, *arguments: str, timeout: float) -> str:
-    """A program of `support` in network and mount namespaces of its own: what it sees there is the daemon's."""
-    done = subprocess.run(
+    """A program of `support` in network and mount namespaces of its own: what it sees there is the daemon's. Asked to
+    end (SIGTERM) when it takes too long, so that it leaves nothing."""
+    process = subprocess.Popen(
         ["unshare", "--net", "--mount", sys.executable, "-m", f"support.{program}", *arguments],
         cwd=REPOSITORY,
         env={**os.environ, "PYTHONPATH": f"{REPOSITORY}/tests:{os.environ.get('PYTHONPATH', '')}".rstrip(":")},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        timeout=timeout,
-        check=False,
     )
-    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-4000:]
-    return done.stdout
+    try:
+        said, _ = process.communicate(timeout=timeout)
+    except BaseException:
+        process.terminate()
+        said, _ = process.communicate(timeout=60)
+        print(said[-8000:])
+        raise
+    assert process.returncode == 0, said[-12000:]
+    return said
 
 
+@pytest.mark.timeout(120 + 6 * ROUNDS)
 def test_killed_at_random_moments_the_daemon_keeps_its_promises() -> None:
     print(run("chaos", str(ROUNDS), SEED, "20" if ROUNDS > 100 else "5", timeout=60 + 6 * ROUNDS))

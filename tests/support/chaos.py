@@ -580,24 +580,25 @@ def main(rounds: int, seed: int, steady: int) -> int:
     registry = Registry(root)
     chaos = Chaos(seed, steady)
     began = time.monotonic()
-    code = 0
+    code = 1
     try:
         chaos.prepare(registry.address)
         for tag in ("1", "2", "3"):
             _publish(registry, tag)
         chaos.rounds(rounds)
+        code = 0
     except (Lost, AssertionError) as lost:
         print(f"seed {seed}, {chaos.kills} kills: {lost}")
         lines = chaos.daemon.log.read_text().splitlines(keepends=True)
         print("".join([line for line in lines if "level=info" not in line and "/commit" not in line][-40:]))
-        code = 1
-    seconds = time.monotonic() - began
-    print(f"{chaos.kills} kills, {sum(chaos.requests.values())} requests, {chaos.answers} answers, {seconds:.0f} s")
-    print(", ".join(f"{kind} {count}" for kind, count in sorted(chaos.requests.items())))
-    with contextlib.suppress(Exception) if code else contextlib.nullcontext():
-        chaos.close()
-    registry.stop()
-    shutil.rmtree(root)
+    finally:  # SIGTERM comes here, too
+        seconds = time.monotonic() - began
+        print(f"{chaos.kills} kills, {sum(chaos.requests.values())} requests, {chaos.answers} answers, {seconds:.0f} s")
+        print(", ".join(f"{kind} {count}" for kind, count in sorted(chaos.requests.items())))
+        with contextlib.suppress(Exception) if code else contextlib.nullcontext():
+            chaos.close()
+        registry.stop()
+        shutil.rmtree(root)
     return code
 
 
