@@ -44,16 +44,17 @@ async def find(work: Work, name: str, platform: Platform | None, step: int) -> I
     """The image, from here or its registry; its things stay for as long as the build takes."""
     images = work.services.images
     wanted = platform or work.options.platform
-    pulled = work.pulled.setdefault((name, platforms.text(wanted) if wanted else ""), asyncio.Lock())
+    asked = (name, platforms.text(wanted) if wanted else "")
+    pulled = work.pulled.setdefault(asked, asyncio.Lock())
     async with pulled:
         image = None
-        fresh = (name, wanted) in work.fresh
+        fresh = asked in work.fresh
         if not work.options.pull or fresh:
             with contextlib.suppress(NotFound):
                 image = _here(work, name, wanted)
         if image is None:
             image = await _pulled(work, name, wanted, step)
-            work.fresh.add((name, wanted))
+            work.fresh.add(asked)
     work.materials[name] = image.manifest_digest
     catalog = work.services.holdings.catalog
     images.used(image.id)

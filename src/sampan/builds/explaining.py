@@ -46,12 +46,16 @@ class Explanation:
         self._now = Trace()
         self._first: dict[int, tuple[int, str]] = {}
 
-    def save(self) -> None:
-        """What a build that failed early did not come to stays as it was."""
-        before = self._before or Trace()
-        now = self._now
-        if now.steps or now.bases:
-            self._traces.put(self._scope, Trace({**before.steps, **now.steps}, {**before.bases, **now.bases}))
+    def save(self, whole: bool = False) -> None:
+        """What this build did not come to stays as it was: stages that it did not need, and the rest of those it did
+        when it failed (not `whole`)."""
+        before, now = self._before or Trace(), self._now
+        if not now.steps and not now.bases:
+            return
+        kept = {
+            place: step for place, step in before.steps.items() if not whole or place.partition("/")[0] not in now.bases
+        }
+        self._traces.put(self._scope, Trace({**kept, **now.steps}, {**before.bases, **now.bases}))
 
     # -- what happens ------------------------------------------------------------------------------
     def base(self, stage: int, name: str, key: str) -> None:
@@ -84,12 +88,14 @@ class Explanation:
             return self._lost(key, state)
         if earlier.text != text:
             if any(one.text == text for place, one in self._before.steps.items() if place.startswith(f"{stage}/")):
-                return self._above(stage, "the instructions before it changed")
+                return self._parent(stage, "the instructions before it changed")
             return f"the instruction changed: it was {earlier.text}"
-        if changed := _changed(earlier.inputs, step.inputs):
+        if (files := _changed(earlier.inputs, step.inputs, "")) or stage in self._first:
+            return files or self._above(stage, "")
+        if changed := _changed(earlier.inputs, step.inputs, "ARG "):
             return changed
         if earlier.parent != state.key:
-            return self._parent(stage)
+            return self._parent(stage, "a step before it changed")
         return "a variable that it uses has another value"
 
     def _lost(self, key: str, state: State) -> str:
@@ -100,27 +106,27 @@ class Explanation:
             return "the step before it was run again and gave other files"
         return "its layer is no longer on this machine"
 
-    def _parent(self, stage: int) -> str:
+    def _parent(self, stage: int, otherwise: str) -> str:
         before = self._before.bases.get(str(stage)) if self._before else None
         now = self._now.bases.get(str(stage))
         if stage not in self._first and before is not None and now is not None and before != now:
             if before[0] != now[0]:
                 return f"the base changed: it was {before[0]}, and is {now[0]}"
             return f"the base {now[0]} changed: it was {_short(before[1])}, and is {_short(now[1])}"
-        return self._above(stage, "a step before it changed")
+        return self._above(stage, otherwise)
 
     def _above(self, stage: int, otherwise: str) -> str:
         first = self._first.get(stage)
         return f"line {first[0]} was not cached: {first[1]}" if first else otherwise
 
 
-def _changed(before: Mapping[str, str], now: Mapping[str, str]) -> str:
-    """Which files and build arguments are different."""
+def _changed(before: Mapping[str, str], now: Mapping[str, str], kind: str) -> str:
+    """Which files ("") or build arguments ("ARG ") are different."""
     if not before or not now:
         return ""
     told: list[str] = []
     for name in sorted(before.keys() | now.keys()):
-        if before.get(name) == now.get(name):
+        if before.get(name) == now.get(name) or name.startswith("ARG ") != bool(kind):
             continue
         if name.startswith("ARG "):
             was, value = before.get(name), now.get(name)

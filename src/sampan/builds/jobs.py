@@ -69,11 +69,12 @@ class Job:
         received = await self._received()
         options, several = self._options, len(graphs) > 1
         first = 0
+        made: set[str] = set()
         for platform, graph in graphs:
             shown = platforms.text(platform) if platform is not None else ""
             listener = Offset(self._listener, first, shown) if several else self._listener
             own = replace(options, platform=platform)
-            work = Work(self._services, own, self._context, self._lease, listener, received=received)
+            work = Work(self._services, own, self._context, self._lease, listener, received=received, made=made)
             work.source = graph.dockerfile.source
             self._works.append(work)
             execution = Execution(work, graph, self._explanation(names, shown if several else ""))
@@ -128,7 +129,9 @@ class Job:
                 image, described = await packaging.keep(results, output, own)
         wanted = self._options.provenance
         told = provenance.predicate(results[0], wanted) if wanted is not None else {}
-        return Finish(image or results[0].id, described, told)
+        if not image and any(output.is_image for output in outputs):
+            image = results[0].id
+        return Finish(image, described, told)
 
     async def _roots(self, results: list[Result], output: Output) -> list[tuple[str, Any]]:
         split = len(results) > 1 if output.platform_split is None else output.platform_split

@@ -144,10 +144,10 @@ class Builds:
         dockerfile = await asyncio.to_thread(_dockerfile, options, context)
         if context is not None:
             await asyncio.to_thread(_ignore, context, options.dockerfile)
-        wanted: list[Platform | None] = [platforms.normalize(one) for one in options.platforms]
-        wanted = wanted or [options.platform]
+        found = {platforms.text(one): one for one in map(platforms.normalize, options.platforms)}
+        wanted: list[Platform | None] = [*found.values()] or [options.platform]
         packaging.check(options.outputs, len(wanted) > 1, options.provenance is not None)
-        graphs = [(platform, self._graph(dockerfile, options, platform)) for platform in dict.fromkeys(wanted)]
+        graphs = [(platform, self._graph(dockerfile, options, platform)) for platform in wanted]
         if options.lint or options.check:
             self._lint(graphs[0][1], dockerfile, options, listener)
         if options.check:

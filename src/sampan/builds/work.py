@@ -23,7 +23,7 @@ from sampan.builds.progress import AnyEvent, Cached, Listener, Missed, Output
 from sampan.builds.sharing.receiving import Received
 from sampan.builds.sources import Digested, Skip, Source
 from sampan.containers.oneshot import Net, OneShots
-from sampan.images import Images, Platform, Snapshots, building
+from sampan.images import Images, Snapshots, building
 from sampan.images.building import SealedLayer
 from sampan.images.converting import Converter
 from sampan.images.fetching import Fetcher
@@ -74,12 +74,14 @@ class Work:
     stack: ExitStack = field(default_factory=ExitStack)
     """What is undone (blocking) when the build is over."""
     pulled: dict[tuple[str, str], asyncio.Lock] = field(default_factory=dict)
-    fresh: set[tuple[str, Platform | None]] = field(default_factory=set)
+    fresh: set[tuple[str, str]] = field(default_factory=set)
     """Images that this build has pulled: once is enough."""
     named: dict[str, Path] = field(default_factory=dict)
     """Named contexts that were fetched, and where."""
     received: Sequence[Received] = ()
     """Caches of other machines."""
+    made: set[str] = field(default_factory=set)
+    """Keys of the steps that this request has run, for whichever platform: `--no-cache` does not mean twice."""
     used: list[tuple[int, CacheRecord]] = field(default_factory=list)
     """The results of the steps so far, with their steps' numbers."""
     source: bytes = b""
@@ -226,6 +228,7 @@ class Work:
                 self.emit(Missed(step=step.number, reason=reason))
                 layer = await make()
                 record = cache.add(key, state.key, text, layer, below, self.now())
+                self.made.add(key)
             if record.layer is not None:
                 self.lease.hold(record.layer.blob, record.layer.chain_id)
         self.used.append((step.number, record))
@@ -240,7 +243,7 @@ class Work:
         return None
 
     def _look(self, step: Step, state: State, key: str, text: str, below: str | None) -> CacheRecord | None:
-        if step.anew:
+        if step.anew and key not in self.made:
             return None
         if self.options.cache_from:
             record = self._in_images(state, key, text, below)

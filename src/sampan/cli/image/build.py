@@ -132,10 +132,10 @@ def _tell(flags: Flags, wanted: list[Output], result: dict[str, Any]) -> None:
     several = "index" in described.get("mediaType", "") or "manifest.list" in described.get("mediaType", "")
     if flags.text("iidfile"):
         with open(flags.text("iidfile"), "w") as file:
-            file.write(described["digest"] if several else result["image"])
+            file.write(described["digest"] if several else result["image"] or "")
     if flags.text("metadata-file"):
         _write_metadata(flags.text("metadata-file"), flags, wanted, result, several)
-    if flags.yes("quiet") and not any(output.to_stdout for output in wanted):
+    if flags.yes("quiet") and result["image"] and not any(output.to_stdout for output in wanted):
         sys.stdout.write((described["digest"] if several else result["image"]) + "\n")
 
 
