@@ -12,6 +12,7 @@ import hashlib
 import os
 import posixpath
 import stat
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,7 +61,7 @@ class Index:
     """See the module. `data` is the descriptor of the file with the contents; `close` it."""
 
     def __init__(self, data: Path) -> None:
-        self.root = Node(stat.S_IFDIR | 0o755)
+        self.root = Node(stat.S_IFDIR | 0o755, st_mtime_ns=time.time_ns())
         self.data = os.open(data, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         self._end = 0
 
@@ -81,7 +82,10 @@ class Index:
         name = posixpath.normpath(os.fsdecode(entry.name) or ".").lstrip("/") or "."
         if name == ".." or name.startswith("../"):
             raise SampanError(f'"{name}" is outside of "/"')
-        node = self._node(entry, reader, name)
+        self.put(name, self._node(entry, reader, name))
+
+    def put(self, name: str, node: Node) -> None:
+        """In its place, `name` being normal and inside; what was there goes, but for a directory's content."""
         if name == ".":
             if node.is_directory:
                 node.children = self.root.children
@@ -115,18 +119,22 @@ class Index:
 
     def _store(self, node: Node, entry: Entry, reader: TarReader) -> None:
         digest = hashlib.sha256()
-        node.offset, node.size = self._end, entry.real_size
+        self.reserve(node, entry.real_size)
         if entry.sparse is None:
-            position = self._end
+            position = node.offset
             for piece in reader.data():
                 digest.update(piece)
-                position = self._write(piece, position)
+                position = self.write(piece, position)
         else:
             self._store_sparse(node, entry, reader)
             for data in self.read(node):
                 digest.update(data)
-        self._end += entry.real_size
         node.content = digest.digest()
+
+    def reserve(self, node: Node, size: int) -> None:
+        """A place for a file's bytes; `write` them, and set `content`."""
+        node.offset, node.size = self._end, size
+        self._end += size
 
     def _store_sparse(self, node: Node, entry: Entry, reader: TarReader) -> None:
         os.ftruncate(self.data, node.offset + node.size)
@@ -137,10 +145,11 @@ class Index:
                 if not left:
                     offset, left = next(extents)
                 taken = min(left, len(data))
-                self._write(data[:taken], node.offset + offset)
+                self.write(data[:taken], node.offset + offset)
                 offset, left, data = offset + taken, left - taken, data[taken:]
 
-    def _write(self, piece: memoryview, position: int) -> int:
+    def write(self, piece: memoryview, position: int) -> int:
+        """Returns the position behind it."""
         while piece:
             try:
                 written = os.pwrite(self.data, piece, position)
@@ -172,7 +181,7 @@ class Index:
                 continue
             node = stack[-1].children.get(part)
             if node is None:
-                node = stack[-1].children[part] = Node(stat.S_IFDIR | 0o755)
+                node = stack[-1].children[part] = Node(stat.S_IFDIR | 0o755, st_mtime_ns=time.time_ns())
             if stat.S_ISLNK(node.st_mode):
                 links += 1
                 if links > _MAX_LINKS:
