@@ -47,7 +47,7 @@ def namespaces(found: dict[str, Any]) -> dict[str, str]:
 def test_defaults_are_dockers(rootfs: Path) -> None:
     found = spec(rootfs, netns=Path("/run/ns"))
     assert found["process"]["args"] == ["sh", "-c", "x"]
-    assert found["process"]["env"] == [f"PATH={oci.DEFAULT_PATH}", "HOSTNAME=boxed"]
+    assert found["process"]["env"] == [f"PATH={oci.DEFAULT_PATH}", "HOSTNAME=boxed", "HOME=/root"]
     assert found["process"]["cwd"] == "/" and found["hostname"] == "boxed"
     caps = found["process"]["capabilities"]
     assert set(caps) == {"bounding", "effective", "permitted"} and len(caps["bounding"]) <= 14
@@ -66,7 +66,8 @@ def test_defaults_are_dockers(rootfs: Path) -> None:
 
 def test_the_environment_is_set_in_place_and_unset(rootfs: Path) -> None:
     config = Config(hostname="h", tty=True, env=["A=1", "PATH=/x", "B=", "HOSTNAME", "A=2=3"])
-    assert oci.environment(config, tty=True, extra=["B=4"]) == ["PATH=/x", "TERM=xterm", "A=2=3", "B=4"]
+    found = oci.environment(config, "/root", tty=True, extra=["B=4"])
+    assert found == ["PATH=/x", "TERM=xterm", "A=2=3", "B=4", "HOME=/root"]
 
 
 def test_shared_namespaces(rootfs: Path) -> None:
@@ -224,7 +225,7 @@ def test_working_directories(rootfs: Path) -> None:
 def test_an_exec_is_the_containers_with_changes(rootfs: Path) -> None:
     container = Container(id=ID, config=Config(hostname="h", env=["A=1"], user="ann", working_dir="/etc"))
     process = oci.exec_process(container, ExecConfig(cmd=["x"], env=["A", "B=2"], tty=True, privileged=True), rootfs)
-    assert process["env"] == [f"PATH={oci.DEFAULT_PATH}", "HOSTNAME=h", "TERM=xterm", "B=2"]
+    assert process["env"] == [f"PATH={oci.DEFAULT_PATH}", "HOSTNAME=h", "TERM=xterm", "B=2", "HOME=/home/ann"]
     assert (process["user"]["uid"], process["cwd"], process["terminal"]) == (1000, "/etc", True)
     assert process["capabilities"]["bounding"] == list(capabilities.available())
     with pytest.raises(SampanError, match="chdir to cwd"):

@@ -29,6 +29,10 @@ def root(etc: Path) -> Iterator[int]:
         yield descriptor
 
 
+def test_home_is_the_files_or_the_root(root: int) -> None:
+    assert [resolve(root, spec).home for spec in ("", "ann", "5", "ann:5")] == ["/root", "/home/ann", "/", "/home/ann"]
+
+
 @pytest.mark.parametrize(
     ("spec", "user"),
     [

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sampan.errors import SampanError
 from sampan.linux import openat2
@@ -25,6 +25,7 @@ class User:
     gid: int = 0
     groups: tuple[int, ...] = ()
     """All supplementary groups, the primary one first."""
+    home: str = field(default="/", compare=False)
 
     def oci(self) -> dict[str, object]:
         return {"uid": self.uid, "gid": self.gid, "additionalGids": list(self.groups)}
@@ -35,7 +36,7 @@ def resolve(root: int, spec: str, group_add: Sequence[str] = ()) -> User:
     dockerd)."""
     name, _, group = spec.partition(":")
     passwd, groups = _read(root, "etc/passwd"), _read(root, "etc/group")
-    uid, gid, matched = _user(passwd, name)
+    uid, gid, matched, home = _user(passwd, name)
     extra: list[int] = []
     if group:
         gid = _group(groups, group, f"unable to find group {group}: no matching entries in group file")
@@ -43,7 +44,7 @@ def resolve(root: int, spec: str, group_add: Sequence[str] = ()) -> User:
         extra = [number for _, number, members in _groups(groups) if matched in members and number is not None]
     for wanted in group_add:
         extra.append(_group(groups, wanted, f"Unable to find group {wanted}: no matching entries in group file"))
-    return User(uid, gid, (gid, *extra))
+    return User(uid, gid, (gid, *extra), home)
 
 
 def _read(root: int, path: str) -> list[list[str]]:
@@ -56,8 +57,8 @@ def _read(root: int, path: str) -> list[list[str]]:
     return [line.strip().split(":") for line in data.decode(errors="replace").splitlines() if line.strip()]
 
 
-def _user(passwd: list[list[str]], name: str) -> tuple[int, int, str]:
-    """(uid, gid, name in the file, "" without an entry)."""
+def _user(passwd: list[list[str]], name: str) -> tuple[int, int, str, str]:
+    """(uid, gid, name in the file, "" without an entry, home)."""
     number = _number(name) if name else 0
     for entry in passwd:
         if len(entry) < 3:
@@ -67,10 +68,10 @@ def _user(passwd: list[list[str]], name: str) -> tuple[int, int, str]:
             gid = _number(entry[3], strict=False) if len(entry) > 3 else 0
             if uid is None or gid is None:
                 raise _out_of_range()
-            return uid, gid, entry[0]
+            return uid, gid, entry[0], (entry[5] if len(entry) > 5 else "") or "/"
     if number is None:
         raise SampanError(f"unable to find user {name}: no matching entries in passwd file")
-    return number, 0, ""
+    return number, 0, "", "/"
 
 
 def _group(groups: list[list[str]], name: str, unknown: str) -> int:

@@ -82,7 +82,7 @@ def container_spec(container: Container, prepared: Prepared) -> dict[str, Any]:
         SpecInput(
             process=Process(
                 args=[container.path, *container.args],
-                env=environment(config, tty=config.tty, linked=prepared.linked),
+                env=environment(config, user.home, tty=config.tty, linked=prepared.linked),
                 cwd=working_directory,
                 user=user,
                 capabilities=caps,
@@ -134,7 +134,7 @@ def exec_process(container: Container, config: ExecConfig, rootfs: Path) -> dict
     options = security_options.parse(host.security_opt)
     return Process(
         args=command,
-        env=environment(own, tty=config.tty, extra=config.env or ()),
+        env=environment(own, user.home, tty=config.tty, extra=config.env or ()),
         cwd=cwd,
         user=user,
         capabilities=capabilities.effective(host.cap_add, host.cap_drop, config.privileged or host.privileged),
@@ -173,8 +173,11 @@ def check(host: HostConfig) -> None:
 # -- process ---------------------------------------------------------------------------------------
 
 
-def environment(config: Config, *, tty: bool, extra: Sequence[str] = (), linked: Sequence[str] = ()) -> list[str]:
-    """PATH, HOSTNAME and (with a TTY) TERM, then the user's: `NAME=value` sets in place, a bare `NAME` unsets."""
+def environment(
+    config: Config, home: str, *, tty: bool, extra: Sequence[str] = (), linked: Sequence[str] = ()
+) -> list[str]:
+    """PATH, HOSTNAME and (with a TTY) TERM, then the user's: `NAME=value` sets in place, a bare `NAME` unsets. HOME as
+    runc sets it where there is none: crun 1.8 leaves it out for a user without a line in /etc/passwd."""
     found = {"PATH": DEFAULT_PATH, "HOSTNAME": config.hostname or os.uname().nodename}
     if tty:
         found["TERM"] = "xterm"
@@ -184,6 +187,7 @@ def environment(config: Config, *, tty: bool, extra: Sequence[str] = (), linked:
             found[name] = value
         else:
             found.pop(name, None)
+    found["HOME"] = found.get("HOME") or home
     return [f"{name}={value}" for name, value in found.items()]
 
 
