@@ -230,7 +230,9 @@ class Snapshots:
         # overlayfs that cannot make its work directory says so in the kernel's log and mounts read-only.
         if os.statvfs(target).f_flag & os.ST_RDONLY:
             mounts.unmount(target)
-            os.rmdir(_made(f"{directory}/work/probe"))  # the reason: no space, or a disk that failed
+            probe = Path(f"{directory}/work/probe")
+            probe.mkdir()  # tells the reason: no space, or a disk that failed
+            probe.rmdir()
             raise DiskFull("the writable layer cannot be mounted")
 
     def unmount(self, target: Path) -> None:
@@ -309,11 +311,6 @@ def purge(gone: Path | None) -> None:
     if gone is not None:
         with contextlib.suppress(OSError):
             trees.remove(gone)
-
-
-def _made(directory: str) -> str:
-    os.mkdir(directory, 0o700)
-    return directory
 
 
 def _mtab_size(upper: Path) -> int:
