@@ -3,7 +3,7 @@ it."""
 
 from __future__ import annotations
 
-from sampan.api.handlers import builds, containers, files, images, networks, streams, system, volumes
+from sampan.api.handlers import buildkit, builds, containers, files, images, networks, streams, system, volumes
 from sampan.api.routing import Route
 
 _NO_BUILDKIT = "BuildKit's protocol; builds go through POST /build"
@@ -87,8 +87,9 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/volumes/prune", volumes.prune, since=(1, 25)),
     Route("PUT", "/volumes/{name}", volumes.update, since=(1, 42)),
     Route("DELETE", "/volumes/{name}", volumes.delete),
-    # BuildKit's sessions
-    Route("POST", "/session", system.session, since=(1, 31), lacks=_NO_BUILDKIT),
+    # BuildKit's own protocol
+    Route("POST", "/session", buildkit.session, since=(1, 31), lacks=_NO_BUILDKIT),
+    Route("POST", "/grpc", buildkit.grpc, since=(1, 31), lacks=_NO_BUILDKIT),
     # Plugins: none
     Route("GET", "/plugins", system.plugins, since=(1, 25)),
     Route("GET", "/plugins/{name}/json", system.plugin_missing, since=(1, 25), lacks=_NO_PLUGINS),
@@ -97,39 +98,40 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/plugins/create", system.plugin_unsupported, since=(1, 25), lacks=_NO_PLUGINS),
     *(
         Route("POST", f"/plugins/{{name}}/{verb}", system.plugin_missing, since=(1, 25), lacks=_NO_PLUGINS)
-        for verb in ("enable", "disable", "push", "set", "upgrade")
+        for verb in ("enable", "disable", "push", "set")
     ),
+    Route("POST", "/plugins/{name}/upgrade", system.plugin_missing, since=(1, 26), lacks=_NO_PLUGINS),
     Route("DELETE", "/plugins/{name}", system.plugin_missing, since=(1, 25), lacks=_NO_PLUGINS),
     # Swarm: this node is in none
     Route("POST", "/swarm/init", system.swarm_start, lacks=_NO_SWARM),
     Route("POST", "/swarm/join", system.swarm_start, lacks=_NO_SWARM),
     Route("POST", "/swarm/leave", system.swarm_leave, lacks=_NO_SWARM),
     *(
-        Route(method, path, system.swarm, lacks=_NO_SWARM)
-        for methods, path in (
-            ("GET", "/swarm"),
-            ("POST", "/swarm/update"),
-            ("POST", "/swarm/unlock"),
-            ("GET", "/swarm/unlockkey"),
-            ("GET", "/nodes"),
-            ("GET DELETE", "/nodes/{id}"),
-            ("POST", "/nodes/{id}/update"),
-            ("GET", "/services"),
-            ("POST", "/services/create"),
-            ("GET DELETE", "/services/{id}"),
-            ("POST", "/services/{id}/update"),
-            ("GET", "/services/{id}/logs"),
-            ("GET", "/tasks"),
-            ("GET", "/tasks/{id}"),
-            ("GET", "/tasks/{id}/logs"),
-            ("GET", "/secrets"),
-            ("POST", "/secrets/create"),
-            ("GET DELETE", "/secrets/{id}"),
-            ("POST", "/secrets/{id}/update"),
-            ("GET", "/configs"),
-            ("POST", "/configs/create"),
-            ("GET DELETE", "/configs/{id}"),
-            ("POST", "/configs/{id}/update"),
+        Route(method, path, system.swarm, since=since, lacks=_NO_SWARM)
+        for since, methods, path in (
+            ((1, 24), "GET", "/swarm"),
+            ((1, 24), "POST", "/swarm/update"),
+            ((1, 25), "POST", "/swarm/unlock"),
+            ((1, 25), "GET", "/swarm/unlockkey"),
+            ((1, 24), "GET", "/nodes"),
+            ((1, 24), "GET DELETE", "/nodes/{id}"),
+            ((1, 24), "POST", "/nodes/{id}/update"),
+            ((1, 24), "GET", "/services"),
+            ((1, 24), "POST", "/services/create"),
+            ((1, 24), "GET DELETE", "/services/{id}"),
+            ((1, 24), "POST", "/services/{id}/update"),
+            ((1, 29), "GET", "/services/{id}/logs"),
+            ((1, 24), "GET", "/tasks"),
+            ((1, 24), "GET", "/tasks/{id}"),
+            ((1, 29), "GET", "/tasks/{id}/logs"),
+            ((1, 25), "GET", "/secrets"),
+            ((1, 25), "POST", "/secrets/create"),
+            ((1, 25), "GET DELETE", "/secrets/{id}"),
+            ((1, 26), "POST", "/secrets/{id}/update"),
+            ((1, 30), "GET", "/configs"),
+            ((1, 30), "POST", "/configs/create"),
+            ((1, 30), "GET DELETE", "/configs/{id}"),
+            ((1, 30), "POST", "/configs/{id}/update"),
         )
         for method in methods.split()
     ),

@@ -171,13 +171,6 @@ async def swarm_leave(call: Call) -> web.StreamResponse:
     raise Unavailable("This node is not part of a swarm")
 
 
-async def session(call: Call) -> web.StreamResponse:
-    """BuildKit clients tell their files through it; without a protocol to upgrade to, dockerd says the first words."""
-    if "Upgrade" not in call.request.headers:
-        raise InvalidParameter("no upgrade proto in request")
-    raise NotSupported("this daemon does not speak BuildKit's protocol yet: set DOCKER_BUILDKIT=0")
-
-
 async def plugins(call: Call) -> web.StreamResponse:
     return reply([])
 
