@@ -19,9 +19,17 @@ if ((${#missing[@]})); then
   apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 fi
 
+# Another engine's tool for images and registries; tests that need it skip where the distribution has none.
+command -v skopeo >/dev/null || { apt-get update -qq; apt-get install -y -qq --no-install-recommends skopeo >/dev/null 2>&1; } ||
+  echo "test.sh: no skopeo in this machine's package archive: its tests skip" >&2
+
 [[ -x .venv/bin/pip ]] || /usr/bin/python3 -m venv .venv
 .venv/bin/pip install -q --disable-pip-version-check --require-hashes -r requirements-test.lock
 .venv/bin/pip install -q --disable-pip-version-check --no-deps -e .
+
+# A server that speaks S3, in an environment of its own.
+[[ -x .venv/s3/bin/pip ]] || /usr/bin/python3 -m venv .venv/s3
+.venv/s3/bin/pip install -q --disable-pip-version-check --require-hashes -r requirements-s3-test.lock
 
 # Peers: the stock docker CLI and a real registry, unpacked beside the tests and not installed, so that no foreign daemon starts.
 peers=.venv/peers
