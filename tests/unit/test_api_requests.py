@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
+from sampan.api.handlers.builds import kept
 from sampan.errors import Conflict
 from support.fake_engine import Served
 
@@ -219,3 +220,20 @@ async def test_a_client_that_leaves_mid_request_is_no_error(api: Served, caplog:
     assert (await api.ask("GET", "/_ping"))[0] == 200
     assert "Traceback" not in caplog.text
     assert not api.engine.containers.created
+
+
+@pytest.mark.parametrize(
+    ("asked", "stays"),
+    [
+        ({"reserved": 0}, 0),
+        ({"reserved": 30}, 30),
+        ({"reserved": 30, "most": 80}, 80),
+        ({"reserved": 0, "most": 80, "least_free": 15}, 80),  # 20 are free
+        ({"reserved": 0, "most": 80, "least_free": 70}, 50),
+        ({"reserved": 60, "most": 80, "least_free": 70}, 60),
+        ({"reserved": 0, "least_free": 15}, 100),
+        ({"reserved": 0, "least_free": 500}, 0),
+    ],
+)
+def test_how_much_of_the_build_cache_a_prune_leaves(asked: dict[str, int], stays: int) -> None:
+    assert kept(100, 20, **asked) == stays

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import codecs
+import shutil
 import struct
 from collections.abc import AsyncIterator, Awaitable
 from typing import Any
@@ -290,8 +291,13 @@ async def prune(call: Call) -> web.StreamResponse:
     until = prune_until(filters)
     ids = filters.as_lists().get("id", [])
     everything = call.flag("all")
-    keep = call.number("reserved-space") or call.number("keep-storage") or 0
     builds = call.engine.builds
+    total = sum(record.size for record in builds.usage())
+    free = shutil.disk_usage(call.engine.settings.data_root).free
+    keep = kept(total, free, _space(call, "keep-storage"))
+    if call.version >= (1, 48):
+        reserved = _space(call, "reserved-space") or _space(call, "keep-storage")
+        keep = kept(total, free, reserved, _space(call, "max-used-space"), _space(call, "min-free-space"))
     in_images = builds.in_images() if not everything else set()
 
     def wanted(record: CacheRecord) -> bool:
@@ -309,6 +315,25 @@ async def prune(call: Call) -> web.StreamResponse:
         removed, freed = removed + names, freed + more
     call.engine.events.publish("builder", "prune", "", {"reclaimed": str(freed)})
     return reply({"CachesDeleted": [_short(one) for one in removed] or None, "SpaceReclaimed": freed})
+
+
+def _space(call: Call, key: str) -> int:
+    try:
+        return call.number(key) or 0
+    except InvalidParameter as error:
+        error.message = f"{key} is in bytes and expects an integer, got {call.text(key)}: {error.message}"
+        raise
+
+
+def kept(total: int, free: int, reserved: int, most: int = 0, least_free: int = 0) -> int:
+    """Bytes of a cache of `total` bytes that may stay, by BuildKit's rule: at most `most`, less where the disk has not
+    `least_free` bytes free, but no less than `reserved`. 0: nothing stays."""
+    keep = most
+    if (lacking := least_free - free) > 0:
+        keep = min(most or total, total - lacking)
+    elif least_free and not (most or reserved):
+        keep = total
+    return max(keep, reserved, 0)
 
 
 async def usage(call: Call) -> list[dict[str, Any]]:

@@ -48,12 +48,12 @@ def _platform(text: str) -> Platform | None:
     return given
 
 
-def _one_platform(call: Call, since: tuple[int, int]) -> Platform | None:
+def _one_platform(call: Call, since: tuple[int, int], key: str = "platform") -> Platform | None:
     if call.version < since:
         return None
-    if len(call.texts("platform")) > 1:
+    if len(call.texts(key)) > 1:
         raise InvalidParameter("multiple platform parameters not supported")
-    return _platform(call.text("platform"))
+    return _platform(call.text(key))
 
 
 # -- looking -----------------------------------------------------------------------------------------
@@ -171,6 +171,8 @@ async def tag(call: Call) -> web.StreamResponse:
 async def delete(call: Call) -> web.StreamResponse:
     if not call.name.strip():
         raise InvalidParameter("image name cannot be blank")
+    if platform := _one_platform(call, (1, 50), "platforms"):
+        call.engine.images.resolve(call.name, platform)  # of another platform: not found
     rows = await asyncio.to_thread(call.engine.images.delete, call.name, call.flag("force"), not call.flag("noprune"))
     return reply(views.deleted(rows))
 
