@@ -275,6 +275,46 @@ async def test_a_killed_daemon_finishes_what_it_began(
     assert not volumes.in_use("old")
 
 
+async def test_a_daemon_killed_between_the_kernel_and_the_document_makes_them_agree(
+    engine: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box = await engine.start("sleep", "600", name="box", memory=64 << 20, memory_swap=-1)
+    reached, real = asyncio.Event(), Updating._limit
+
+    async def limit_and_hang(self: Updating, *arguments: Any) -> None:
+        await real(self, *arguments)
+        reached.set()
+        await asyncio.Event().wait()
+
+    async def nothing(*_: object) -> None: ...
+
+    monkeypatch.setattr(Updating, "_limit", limit_and_hang)
+    monkeypatch.setattr(Updating, "_limits_as_before", nothing)
+    wanted = HostConfig(memory=128 << 20, memory_swap=-1)
+    changing = asyncio.ensure_future(
+        engine.engine.containers.update("box", wanted, frozenset({"memory", "memoryswap"}), Changes())
+    )
+    await asyncio.wait_for(reached.wait(), 20)
+    assert memory_limit(box) == 128 << 20
+    monkeypatch.undo()
+    await engine.crash_and_open()
+    changing.cancel()
+    box = engine.engine.containers.get("box")
+    assert memory_limit(box) == box.host_config.memory == 64 << 20
+    assert box.changing is None
+
+
+def memory_limit(container: Container) -> int:
+    """In the container's cgroup."""
+    for line in Path(f"/proc/{container.state.pid}/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        for tree, name in (("memory", "memory.limit_in_bytes"), ("", "memory.max")):
+            place = Path("/sys/fs/cgroup") / tree / path.strip("/") / name
+            if tree in controllers.split(",") and place.exists():
+                return int(place.read_text())
+    raise AssertionError("no memory controller")
+
+
 # -- by the client -------------------------------------------------------------------------------------
 
 

@@ -300,11 +300,12 @@ class MountPoint(_Docker):
 
 
 class Changing(_Docker):
-    """A change of a running container's mounts and ports that is being made: what a daemon that finds it finishes.
-    Destinations."""
+    """A change of a running container's mounts (their destinations), ports and limits that is being made: what a daemon
+    that finds it makes as the document says."""
 
     unmount: list[str] = msgspec.field(default_factory=list)
     mount: list[str] = msgspec.field(default_factory=list)
+    limits: bool = False
 
 
 class Status(StrEnum):

@@ -2,8 +2,8 @@
 exists.
 
 Limits take effect first, then ports, then mounts; each is all or nothing, and what came before a failure is undone. The
-document is written before a running container's ports and mounts change, with a note (`Container.changing`) that they
-have yet to: a daemon that is killed in between finishes when it starts again (`recovered`).
+document is written before a running container's limits, ports and mounts change, with a note (`Container.changing`): a
+daemon that is killed in between makes the kernel agree with the document when it starts again (`recovered`).
 """
 
 from __future__ import annotations
@@ -64,17 +64,30 @@ class Updating:
             async with AsyncExitStack() as undo:
                 changed = oci_resources.resources(updated) != oci_resources.resources(container.host_config)
                 if changed and container.state.running and container.state.pid:
-                    undo.push_async_callback(self._limit, container, container.host_config)
-                    await self._limit(container, updated)
+                    await self._give_limits(record, updated, undo)
                 if also.of_ports or also.of_mounts:
                     await self._rearrange(record, updated, plan)
                 undo.pop_all()
-            container.host_config = updated
+            container.host_config, container.changing = updated, None
             if "restartpolicy" in given:
                 record.restarts = 0
             context.save(record)
             context.publish(container, "update")
             return warnings
+
+    async def _give_limits(self, record: Record, updated: HostConfig, undo: AsyncExitStack) -> None:
+        """In the kernel. The note comes before and goes with the document that says the same."""
+        container = record.container
+        container.changing = Changing(limits=True)
+        undo.push_async_callback(self._limits_as_before, record)
+        self._context.save(record)
+        await self._limit(container, updated)
+
+    async def _limits_as_before(self, record: Record) -> None:
+        container = record.container
+        await self._limit(container, container.host_config)
+        container.changing = None
+        self._context.save(record)
 
     async def _limit(self, container: Container, limits: HostConfig) -> None:
         await self._context.runtime.update(
@@ -86,14 +99,16 @@ class Updating:
     async def _rearrange(self, record: Record, updated: HostConfig, plan: MountPlan) -> None:
         """Under the lock. The document says the new things afterwards; on failure the old ones, and nothing is left."""
         context, container = self._context, record.container
-        before, points = container.host_config, container.mounts
+        before, points, noted = container.host_config, container.mounts, container.changing
         live = container.state.status in (Status.RUNNING, Status.PAUSED)
         container.host_config = updated  # `claim` reads the volumes' options there
         try:
             await asyncio.to_thread(self._prepare, container, plan.added, live)
             container.mounts = plan.points
             if live:
-                container.changing = Changing(unmount=_places(plan.removed), mount=_places(plan.added))
+                container.changing = Changing(
+                    unmount=_places(plan.removed), mount=_places(plan.added), limits=noted is not None
+                )
             with context.database.transaction():
                 context.save(record)
                 context.intents.delete(container.id)
@@ -101,12 +116,11 @@ class Updating:
             if live:
                 await self._carry_out(container, before, plan)
         except BaseException:
-            container.host_config, container.mounts, container.changing = before, points, None
+            container.host_config, container.mounts, container.changing = before, points, noted
             context.save(record)
             await asyncio.to_thread(context.mounting.abandon, container.id, plan.added)
             context.intents.delete(container.id)
             raise
-        container.changing = None
 
     def _prepare(self, container: Container, added: list[MountPoint], live: bool) -> None:
         """Blocks. Volumes made, and filled with what the container has at their place."""
@@ -199,6 +213,8 @@ class Updating:
         async with record.lock:
             try:
                 if container.state.status in (Status.RUNNING, Status.PAUSED):
+                    if changing.limits:
+                        await self._limit(container, container.host_config)
                     await self._publish(container)
                     await asyncio.to_thread(partial(self._finish, container, changing))
             except (SampanError, OSError) as error:
