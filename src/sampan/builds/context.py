@@ -131,11 +131,15 @@ class Contexts:
         context.root.chmod(0o755)
         return context
 
-    async def receive(self, archive: AsyncIterator[bytes]) -> Context:
-        """A tar in any compression. Raises `BadArchive`, `InvalidParameter`, `SampanError`; nothing stays then."""
+    def indexed(self) -> tuple[Context, Index]:
+        """An empty one, to be filled by its index."""
         context = self.new()
         index = Index(context.path / "data")
-        context = Context(context.path, index)
+        return Context(context.path, index), index
+
+    async def receive(self, archive: AsyncIterator[bytes]) -> Context:
+        """A tar in any compression. Raises `BadArchive`, `InvalidParameter`, `SampanError`; nothing stays then."""
+        context, index = self.indexed()
         try:
             await feed(archive, index.fill)
         except BaseException:

@@ -23,6 +23,7 @@ from sampan.builds.dockerfile.rules import Warning
 from sampan.builds.dockerfile.stages import Graph, context_name, resolve
 from sampan.builds.dockerfile.variables import global_arguments
 from sampan.builds.explaining import Trace
+from sampan.builds.indexing import Index
 from sampan.builds.jobs import Job
 from sampan.builds.model import BuildOptions
 from sampan.builds.mounting import Caches
@@ -111,6 +112,10 @@ class Builds:
             await asyncio.to_thread(context.set_aside, NAMED_CONTEXTS, "contexts")
         return context
 
+    def empty(self) -> tuple[Context, Index]:
+        """A context to be filled by its index. The caller closes it."""
+        return self._contexts.indexed()
+
     async def fetch(self, remote: str, options: BuildOptions) -> tuple[Context, BuildOptions]:
         """A context from a git repository, or from a URL of an archive or of a Dockerfile. The caller closes it."""
         found = remotes.context(remote)
@@ -147,7 +152,7 @@ class Builds:
         found = {platforms.text(one): one for one in map(platforms.normalize, options.platforms)}
         wanted: list[Platform | None] = [*found.values()] or [options.platform]
         packaging.check(options.outputs, len(wanted) > 1, options.provenance is not None)
-        graphs = [(platform, self._graph(dockerfile, options, platform)) for platform in wanted]
+        graphs = [(platform, self.graph(dockerfile, options, platform)) for platform in wanted]
         if options.lint or options.check:
             self._lint(graphs[0][1], dockerfile, options, listener)
         if options.check:
@@ -175,7 +180,8 @@ class Builds:
         return Built(finish.image, tags, manifest)
 
     @staticmethod
-    def _graph(dockerfile: Dockerfile, options: BuildOptions, platform: Platform | None) -> Graph:
+    def graph(dockerfile: Dockerfile, options: BuildOptions, platform: Platform | None) -> Graph:
+        """What would be built. Raises `DockerfileError`."""
         given = {name: value for name, value in options.args.items() if value is not None}
         arguments = global_arguments(dockerfile, given, platform or platforms.host(), platforms.host(), options.target)
         return resolve(dockerfile, arguments, options.target, [context_name(name) for name in options.contexts])
