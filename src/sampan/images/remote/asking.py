@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from sampan import golang
 from sampan.errors import Forbidden, InvalidParameter, NotFound, SampanError, Unauthorized
 from sampan.images import manifests
 from sampan.images.digests import digest as digest_of
@@ -134,7 +135,9 @@ class _Wanted:
         self._stars = 0
         for value in filters.get("stars", ()):
             if not value.isascii() or not value.removeprefix("-").isdigit():
-                raise InvalidParameter(f"invalid filter 'stars=[{value}]'")
+                raise InvalidParameter(
+                    f"invalid filter 'stars={value}': strconv.Atoi: parsing {golang.quote(value)}: invalid syntax"
+                )
             self._stars = max(self._stars, int(value))
 
     @staticmethod
@@ -143,7 +146,7 @@ class _Wanted:
         if not values:
             return None
         if len(values) > 1 or values[0].lower() not in ("true", "1", "false", "0"):
-            raise InvalidParameter(f"invalid filter '{name}={list(values)}'")
+            raise InvalidParameter(f"invalid filter '{name}=[{' '.join(values)}]'")
         return values[0].lower() in ("true", "1")
 
     def fits(self, result: SearchResult) -> bool:
