@@ -13,10 +13,9 @@ import msgspec
 from aiohttp import web
 
 from sampan.api import build_request, hijack
+from sampan.api.cache_filters import CacheFilters
 from sampan.api.call import Call, reply
 from sampan.api.connection import Connection, Hijacked
-from sampan.api.filters import Filters
-from sampan.api.handlers.containers import prune_until
 from sampan.api.handlers.files import TAR, send
 from sampan.api.handlers.images import Reports, progress
 from sampan.api.timestamps import rfc3339
@@ -38,6 +37,7 @@ from sampan.builds.progress import (
     Running,
     Started,
 )
+from sampan.builds.service import CacheMount
 from sampan.builds.ssh import FAILURE, LIMIT
 from sampan.errors import InvalidParameter, NotSupported, SampanError
 from sampan.images.service import Progress
@@ -45,7 +45,6 @@ from sampan.images.service import Progress
 _RED, _PLAIN = "\x1b[91m", "\x1b[0m"
 _WAITING = 256
 """Messages, of up to 64 KiB each."""
-_PRUNE_FILTERS = ("until", "unused-for", "id", "parent", "type", "description", "inuse", "shared", "private")
 
 
 async def build(call: Call) -> web.StreamResponse:
@@ -287,9 +286,7 @@ def _short(id: str) -> str:
 
 # -- the cache -----------------------------------------------------------------------------------------
 async def prune(call: Call) -> web.StreamResponse:
-    filters = Filters.parse(call.text("filters"), _PRUNE_FILTERS)
-    until = prune_until(filters)
-    ids = filters.as_lists().get("id", [])
+    filters = CacheFilters.parse(call.text("filters"))
     everything = call.flag("all")
     builds = call.engine.builds
     total = sum(record.size for record in builds.usage())
@@ -298,20 +295,34 @@ async def prune(call: Call) -> web.StreamResponse:
     if call.version >= (1, 48):
         reserved = _space(call, "reserved-space") or _space(call, "keep-storage")
         keep = kept(total, free, reserved, _space(call, "max-used-space"), _space(call, "min-free-space"))
-    in_images = builds.in_images() if not everything else set()
+    in_images = builds.in_images()
 
     def wanted(record: CacheRecord) -> bool:
-        if ids and not any(_short(record.key).startswith(one) or record.key == one for one in ids):
-            return False
-        if until and record.used > until:
-            return False
-        return everything or record.layer is None or record.layer.chain_id not in in_images
+        shared = record.layer is not None and record.layer.chain_id in in_images
+        found = {
+            "id": _short(record.key),
+            "parent": _short(record.parent),
+            "type": "regular",
+            "description": record.text,
+            "inuse": builds.in_use(record),
+            "shared": shared,
+            "private": not shared,
+        }
+        return (everything or not shared) and filters.fits(found, record.used)
+
+    def mounts(mount: CacheMount) -> bool:
+        found = {
+            "id": mount.path.name,
+            "type": "exec.cachemount",
+            "description": f"cached mount {mount.id}",
+            "inuse": mount.in_use,
+            "private": True,
+        }
+        return filters.fits(found, mount.used)
 
     removed, freed = await builds.prune(wanted, keep)
     if not keep:
-        names, more = await builds.prune_cache_mounts(
-            lambda mount: (not ids or mount.path.name in ids) and (not until or mount.used <= until)
-        )
+        names, more = await builds.prune_cache_mounts(mounts)
         removed, freed = removed + names, freed + more
     call.engine.events.publish("builder", "prune", "", {"reclaimed": str(freed)})
     return reply({"CachesDeleted": [_short(one) for one in removed] or None, "SpaceReclaimed": freed})
