@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..commands import Command
-from ..filters import encode
+from ..filters import encode, filter_flag
 from ..flags import Flag
 from ..pruning import confirmed, prune_filters
 from ..units import human_size
@@ -40,7 +40,7 @@ COMMAND = Command(
     most=0,
     flags=(
         Flag("all", "bool", "Remove all unused build cache, not just dangling ones", short="a"),
-        Flag("filter", "filter", 'Provide filter values (e.g., "until=24h")'),
+        filter_flag('Provide filter values (e.g., "until=24h")', short=""),
         Flag("force", "bool", "Do not prompt for confirmation", short="f"),
         Flag("keep-storage", "bytes", "Amount of disk space to keep for cache"),
     ),
