@@ -17,7 +17,7 @@ from sampan.errors import InvalidParameter, NotFound, SampanError, TooManyReques
 from sampan.images import manifests, references
 from sampan.images.content import DigestMismatch
 from sampan.images.manifests import Descriptor
-from sampan.images.remote import RegistryAuth, Remote, wire
+from sampan.images.remote import RegistryAuth, Remote, asking, wire
 from sampan.images.remote import auth as auths
 from sampan.images.remote.hosts import Endpoint, Hosts
 from sampan.images.remote.tokens import Asked
@@ -144,6 +144,28 @@ async def test_identity_token_is_exchanged_by_oauth(remote: Remote) -> None:
 
         async with Server(registry) as server:
             await remote.repository(at(server), RegistryAuth(identity_token="R")).manifest("1")
+
+
+async def test_a_login_gets_the_identity_token_of_a_server_that_gives_one(remote: Remote) -> None:
+    async def tokens(request: web.Request) -> web.StreamResponse:
+        asked = request.query.get("offline_token") == "true" and request.query["client_id"]
+        return web.json_response({"token": "T", **({"refresh_token": "R"} if asked else {})})
+
+    async with Server(tokens) as realm:
+
+        async def registry(request: web.Request) -> web.StreamResponse:
+            if request.headers.get("Authorization") == "Bearer T":
+                return await serve(request)
+            return web.Response(status=401, headers={"WWW-Authenticate": f'Bearer realm="http://{realm.address}/t"'})
+
+        async with Server(registry) as server:
+            auth = RegistryAuth("me", "secret", server.address)
+            await remote.repository(at(server), auth).manifest("1")
+            assert await asking.login(remote, auth) == "R", "also when a token of before would do"
+            assert remote.tokens.identity(auth) == ""
+
+    async with Server(serve) as server:
+        assert await asking.login(remote, RegistryAuth("me", "secret", server.address)) == ""
 
 
 async def test_basic_credentials_and_their_absence(remote: Remote) -> None:

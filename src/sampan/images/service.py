@@ -50,6 +50,7 @@ from sampan.images.removal import Deleted, Removal
 from sampan.images.snapshots import Snapshots
 from sampan.images.usage import Item, Usage
 from sampan.images.variants import Variant
+from sampan.settings import Settings
 from sampan.store import Database, Documents, EventLog
 
 __all__ = ["Deleted", "HistoryRow", "ImageSummary", "Images", "Progress", "RegistryAuth"]
@@ -80,13 +81,14 @@ class Images:
         insecure_registries: Sequence[str] = (),
         mirrors: Sequence[str] = (),
         keepers: Sequence[Callable[[], Iterable[str]]] = (),
+        nondistributable: Sequence[str] = (),
     ) -> None:
         """Opens the room and puts right what a crash left: half-made files go, orphans are collected. `keepers`: see
         `Holdings`; those whose things must outlive this first collection."""
         self._events = events
         self.holdings = Holdings(data_root, database, snapshots, keepers)
         self._catalog = self.holdings.catalog
-        self.hosts = Hosts(insecure_registries, mirrors)
+        self.hosts = Hosts(insecure_registries, mirrors, nondistributable=nondistributable)
         agent = f"sampan/{__version__} os/linux arch/{platforms.host().architecture} kernel/{machine.release()}"
         self.remote = Remote(self.hosts, agent)
         self._puller: Puller | None = None
@@ -101,6 +103,15 @@ class Images:
             self._sync_later()
             self._loop = asyncio.get_running_loop()
             self.holdings.content.on_unfold = self._fold_again
+
+    def configure(self, settings: Settings) -> None:
+        """What the daemon's settings say of registries and transfers, at the start and after a reload."""
+        self.hosts.configure(
+            settings.insecure_registries, settings.registry_mirrors, settings.nondistributable_registries
+        )
+        self.remote.working.clear()
+        self.remote.attempts = max(settings.max_download_attempts, 1)
+        self.holdings.transfers.limit(settings.max_concurrent_downloads, settings.max_concurrent_uploads)
 
     def reconcile(self) -> None:
         """After a crash; also safe at any other time. Blocks for as long as there is something to put right."""
@@ -348,9 +359,11 @@ class Images:
         names = (references.parse(key) for key in self._catalog.references if key.startswith(f"{repository.name}:"))
         return sorted(name for name in names if name.name == repository.name and not name.digest)
 
-    async def login(self, auth: RegistryAuth) -> None:
-        """Tries credentials at their registry. Raises `Unauthorized`."""
-        await asking.login(self.remote, auth)
+    async def login(self, auth: RegistryAuth) -> str:
+        """Tries credentials at their registry; returns the identity token it gives for them, or "". Raises
+        `Unauthorized`.
+        """
+        return await asking.login(self.remote, auth)
 
     async def distribution(self, reference: str, auth: RegistryAuth | None) -> asking.Distribution:
         """What a name stands for at its registry."""

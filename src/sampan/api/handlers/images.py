@@ -150,8 +150,8 @@ async def distribution(call: Call) -> web.StreamResponse:
 async def auth(call: Call) -> web.StreamResponse:
     """`POST /auth`: are these credentials good?"""
     given = decoding.convert(await call.json(), Auth, "AuthConfig")
-    await call.engine.images.login(auth_of(given) or RegistryAuth(server_address=given.serveraddress))
-    return reply({"IdentityToken": "", "Status": "Login Succeeded"})
+    token = await call.engine.images.login(auth_of(given) or RegistryAuth(server_address=given.serveraddress))
+    return reply({"IdentityToken": token, "Status": "Login Succeeded"})
 
 
 # -- changing ----------------------------------------------------------------------------------------

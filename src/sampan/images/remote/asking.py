@@ -8,7 +8,7 @@ Sources: Engine API `/auth`, `/distribution/{name}/json`, `/images/search`; Dock
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import quote
 
 import msgspec
@@ -67,13 +67,16 @@ def domain_of(address: str) -> str:
     return DEFAULT_DOMAIN if host in ("", _HUB_INDEX, "registry-1.docker.io") else host
 
 
-async def login(remote: Remote, auth: RegistryAuth) -> None:
-    """Tries credentials. Raises `Unauthorized` for wrong ones."""
+async def login(remote: Remote, auth: RegistryAuth) -> str:
+    """Tries credentials; returns the identity token that a token server gives for them, to be kept instead of the
+    password, "" from most. Raises `Unauthorized` for wrong ones.
+    """
+    auth = replace(auth, offline=True)
     domain = domain_of(auth.server_address)
     repository = remote.repository(Reference(domain, ""), auth, pull=False)
     try:
         async with repository.request(Ask("GET", "/v2/", retry=False, scope="")):
-            return
+            return remote.tokens.identity(auth)
     except RegistryError as error:
         base = remote.hosts.endpoints(domain, pull=False)[-1].base
         raise _refused(error, f'Get "{base}/v2/": ') from None

@@ -22,6 +22,8 @@ class RegistryAuth:
     server_address: str = ""
     identity_token: str = ""
     registry_token: str = ""
+    offline: bool = False
+    """Ask the token server for an identity token too, to be kept instead of the password (a login)."""
 
     @property
     def basic(self) -> str:

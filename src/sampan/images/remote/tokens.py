@@ -37,9 +37,11 @@ class Asked:
 class _Token(msgspec.Struct):
     token: str = ""
     access_token: str = ""
+    refresh_token: str = ""
     expires_in: int = 60
 
 
+_CLIENT = "sampan"
 _Key = tuple[str, str, str, str]
 
 
@@ -49,6 +51,11 @@ class Tokens:
     def __init__(self, session: Callable[[], ClientSession], hosts: Hosts) -> None:
         self._session, self._hosts = session, hosts
         self._known: dict[_Key, tuple[str, float]] = {}
+        self._identities: dict[str, str] = {}
+
+    def identity(self, auth: RegistryAuth) -> str:
+        """The identity token that a server gave for these credentials, once; "" when it gives none."""
+        return self._identities.pop(_whose(auth), "")
 
     async def answer(
         self, offered: list[tuple[str, dict[str, str]]], asked: Asked, auth: RegistryAuth | None, used: str
@@ -70,12 +77,16 @@ class Tokens:
         scope = parameters.get("scope") or asked.scope
         key = (realm, service, scope, _whose(auth))
         known = self._known.get(key)
+        if auth is not None and auth.offline:
+            known = None
         if known is not None and known[1] > time.monotonic() and used != f"Bearer {known[0]}":
             return known[0]
         token = await self._fetch(asked.endpoint, realm, {"service": service, "scope": scope}, auth)
         value = token.token or token.access_token
         if not value:
             raise Unauthorized(f"authorization server {realm} did not include a token in the response")
+        if auth is not None and auth.offline and token.refresh_token:
+            self._identities[_whose(auth)] = token.refresh_token
         # The minimum life that clients may assume is 60 s; renewed a little early.
         self._known[key] = (value, time.monotonic() + max(token.expires_in, 60) * 0.9)
         return value
@@ -85,10 +96,12 @@ class Tokens:
         if realm.startswith("https:") and (endpoint.insecure or wire.origin(realm) == wire.origin(endpoint.base)):
             context = self._hosts.context(endpoint)
         if auth is not None and auth.identity_token:
-            form = {"grant_type": "refresh_token", "refresh_token": auth.identity_token, "client_id": "sampan", **query}
+            form = {"grant_type": "refresh_token", "refresh_token": auth.identity_token, "client_id": _CLIENT, **query}
             request = self._session().post(realm, data=form, ssl=context, allow_redirects=False)
         else:
             headers = {}
+            if auth is not None and auth.offline:
+                query |= {"offline_token": "true", "client_id": _CLIENT}
             if auth is not None and auth.basic:
                 query["account"] = auth.username
                 headers["Authorization"] = auth.basic
