@@ -60,13 +60,15 @@ class Execution:
                 work.emit(Done(step=started.step, id=""))
         for index in self._plan.stages:
             self._tasks[index] = asyncio.ensure_future(self._stage(index))
+        whole = False
         try:
             await self._all()
+            whole = True
         finally:
             for task in self._tasks.values():
                 task.cancel()
             await asyncio.gather(*self._tasks.values(), return_exceptions=True)
-            self.explanation.save()
+            self.explanation.save(whole)
         self._check_consumed()
         return self._tasks[self.graph.target].result()
 
@@ -114,12 +116,13 @@ class Execution:
         begun = time.monotonic()
         try:
             platform = resolved.platform
-            given = self._contexts.get(context_name(resolved.context), "")
+            begins_with = resolved.context or resolved.base_as_written
+            given = "" if waited is not None else self._contexts.get(context_name(begins_with), "")
             if given.startswith(named.LAYOUT):
                 state = await named.layout_state(self.work, given, platform)
-            elif resolved.context:
-                name = self._image_name(resolved.context)
-                if name == resolved.context:
+            elif given:
+                name = self._image_name(begins_with)
+                if not given.startswith("docker-image://"):
                     raise InvalidParameter(f"the named context {name} is no image: a stage cannot begin with it")
                 image = await bases.find(self.work, name, platform, started.step)
                 state = await bases.image_state(self.work, image)
@@ -246,6 +249,12 @@ class Execution:
             found.append(await mounting.resolve(self.work, mount, state.config.working_dir, root))
         return found
 
+    @property
+    def _times(self) -> list[int]:
+        """A step's time stands in the history: with SOURCE_DATE_EPOCH it is another result."""
+        epoch = self.work.options.epoch
+        return [] if epoch is None else [epoch]
+
     # -- instructions that copy and run nothing --------------------------------------------------------
     async def _arg(self, step: Step, state: State, instruction: ast.Arg) -> State:
         """Its value is part of the steps that use it, so that one nobody uses changes nothing."""
@@ -269,7 +278,7 @@ class Execution:
             ),
         )
         _, text = runconfig.apply(copied(state.config), shown, {})
-        key = key_of(state.key, text)
+        key = key_of(state.key, text, *self._times)
         record = await self.work.cached(step, state, key, text, _nothing)
         step.shown = record.key
         after = stepped(state, record, author=state.author)
@@ -282,7 +291,7 @@ class Execution:
             config.cmd = None
         config, text = runconfig.apply(config, instruction, exposed)
         author = instruction.maintainer if isinstance(instruction, ast.Maintainer) else state.author
-        record = await self.work.cached(step, state, key_of(state.key, text), text, _nothing)
+        record = await self.work.cached(step, state, key_of(state.key, text, *self._times), text, _nothing)
         commanded = state.commanded or isinstance(instruction, ast.Cmd)
         after = stepped(state, record, author=author)
         return replace(after, config=config, author=author, commanded=commanded)
