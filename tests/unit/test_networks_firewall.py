@@ -38,3 +38,14 @@ def test_the_whole_table_replaces_the_old_one() -> None:
     assert lines[:2] == ["add table inet t", "delete table inet t"]
     assert 'add element inet t bridges { "br0" }' in lines
     assert "add element inet t published6_at { tcp . ::1 . 1 : fd00::2 . 2 }" in lines
+
+
+def test_a_routed_bridge_is_not_masked_and_its_ports_are_open_not_translated() -> None:
+    bridge = BridgeRules("br0", ("10.0.0.0/24", "fd00::/64"), routed=(6,), unprotected=(4,))
+    lines = bridge_elements("add", "t", bridge).splitlines()
+    assert 'add element inet t routed6 { "br0" }' in lines and 'add element inet t unprotected4 { "br0" }' in lines
+    assert "add element inet t masked4 { 10.0.0.0/24 }" in lines
+    assert not any("masked6" in line for line in lines)
+    assert port_elements("delete", "t", [Rule("tcp", "::", 0, "fd00::2", 80)]) == (
+        "delete element inet t reached6 { fd00::2 . tcp . 80 }"
+    )

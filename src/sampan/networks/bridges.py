@@ -23,6 +23,7 @@ def gateways(network: Network) -> list[str]:
         f"{pool.gateway}/{ip_network(pool.subnet).prefixlen}"
         for pool in network.ipam.config
         if pool.gateway and not (network.inhibit_ipv4 and ":" not in pool.gateway)
+        if network.gateway_mode(6 if ":" in pool.gateway else 4) != "isolated"
     ]
 
 
@@ -35,7 +36,9 @@ def ensure(kernel: Netlink, network: Network) -> tuple[int, list[str]]:
         kernel.run(netlink.bridge(network.bridge, random_mac(), network.mtu))
         index = kernel.index(network.bridge)
     present = {text for owner, text in kernel.addresses() if owner == index}
-    if network.enable_ipv6:
+    if network.gateway_mode(6) == "isolated":
+        _write(f"ipv6/conf/{network.bridge}/disable_ipv6", "1")  # not even a link-local address
+    elif network.enable_ipv6:
         _write(f"ipv6/conf/{network.bridge}/disable_ipv6", "0")
         # The kernel stops listening to router advertisements when it forwards; we want neither.
         _write(f"ipv6/conf/{network.bridge}/accept_ra", "0")

@@ -8,7 +8,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 
 import msgspec
 
-from sampan.errors import Conflict, Forbidden, InvalidParameter, NotFound, NotSupported, Unavailable
+from sampan.errors import Conflict, Forbidden, InvalidParameter, NotFound, Unavailable
 from sampan.networks import parents
 from sampan.networks.addresses import (
     Pool,
@@ -24,6 +24,7 @@ from sampan.settings import Settings
 from sampan.store import Database, Documents, NameTaken
 
 _BRIDGE_OPTION = "com.docker.network.bridge."
+_GATEWAY_MODES = ("nat", "nat-unprotected", "routed", "isolated")
 _BOOLEANS = ("enable_icc", "enable_ip_masquerade", "inhibit_ipv4", "default_bridge")
 
 
@@ -196,8 +197,11 @@ class Catalog:
                     ) from None
         for version in (4, 6):
             key = f"{_BRIDGE_OPTION}gateway_mode_ipv{version}"
-            if spec.options.get(key, "nat") not in ("", "nat"):
-                raise NotSupported(f"{key}={spec.options[key]} is not supported by sampan yet")
+            mode = spec.options.get(key)
+            if mode is not None and mode not in _GATEWAY_MODES:
+                raise InvalidParameter(f"failed to parse {key} value: {mode} (unknown gateway mode {mode})")
+            if mode == "isolated" and not spec.internal:
+                raise InvalidParameter("gateway mode 'isolated' can only be used for an internal network")
         for key in (_BRIDGE_OPTION + "host_binding_ipv4", *(f"com.docker.network.host_ipv{n}" for n in (4, 6))):
             _check_address(key, spec.options.get(key, ""))
         mtu = spec.options.get("com.docker.network.driver.mtu", "0")
@@ -219,14 +223,16 @@ class Catalog:
         for pool in spec.ipam.config:
             subnet = ip_network(pool.subnet)
             refuse_overlap(subnet, ours + [ip_network(other.subnet) for other in config])
-            gateway = pool.gateway or first_address(subnet, pool.ip_range)
+            isolated = spec.gateway_mode(subnet.version) == "isolated"
+            gateway = pool.gateway or ("" if isolated else first_address(subnet, pool.ip_range))
             if pool.gateway == "" and gateway in (pool.auxiliary_addresses or {}).values():
                 gateway = _unreserved(subnet, set((pool.auxiliary_addresses or {}).values()))
             config.append(msgspec.structs.replace(pool, gateway=gateway))
         for version, wanted in ((4, spec.enable_ipv4), (6, spec.enable_ipv6)):
             if wanted and not any(ip_network(pool.subnet).version == version for pool in config):
                 subnet = choose_subnet(self._settings.address_pools, version, ours + host_subnets)
-                config.append(IPAMPool(subnet=str(subnet), gateway=first_address(subnet)))
+                isolated = spec.gateway_mode(version) == "isolated"
+                config.append(IPAMPool(subnet=str(subnet), gateway="" if isolated else first_address(subnet)))
         driver = spec.ipam.driver or "default"
         return IPAM(driver=driver, options=spec.ipam.options, config=config)
 

@@ -103,15 +103,28 @@ def provider(endpoints: list[Endpoint]) -> Endpoint | None:
     return via4 or via6
 
 
-def rules_of(record: SandboxRecord) -> list[Rule]:
-    """The translations for a sandbox's published ports. A port on an IPv6 host address of a container without IPv6 has
+def routed(catalog: Catalog, endpoints: list[Endpoint]) -> tuple[bool, bool]:
+    """Are published ports open on the container's own address, for IPv4 and IPv6, rather than translated?"""
+    via4, via6 = publishers(endpoints)
+    return _is_routed(catalog, via4, 4), _is_routed(catalog, via6, 6)
+
+
+def _is_routed(catalog: Catalog, via: Endpoint | None, version: int) -> bool:
+    network = catalog.find(via.network_id) if via else None
+    return network is not None and network.gateway_mode(version) == "routed"
+
+
+def rules_of(record: SandboxRecord, routed: tuple[bool, bool]) -> list[Rule]:
+    """The rules for a sandbox's published ports. A port on an IPv6 host address of a container without IPv6 has
     none: `proxies` serves it."""
     via4, via6 = publishers(record.endpoints)
     rules = []
     for port in record.ports:
-        target = (via6.ipv6 if via6 else "") if ":" in port.host_ip else (via4.ipv4 if via4 else "")
-        if target:
-            rules.append(Rule(port.protocol, port.host_ip, port.host_port, target, port.container_port))
+        six = ":" in port.host_ip
+        target = (via6.ipv6 if via6 else "") if six else (via4.ipv4 if via4 else "")
+        number = 0 if routed[six] else port.host_port
+        if target and (number or routed[six]):
+            rules.append(Rule(port.protocol, port.host_ip, number, target, port.container_port))
     return rules
 
 
@@ -125,6 +138,8 @@ def bridge_rules(network: Network) -> BridgeRules:
         network.source_address(6),
         network.icc,
         network.internal,
+        tuple(version for version in (4, 6) if network.gateway_mode(version) == "routed"),
+        tuple(version for version in (4, 6) if network.gateway_mode(version) == "nat-unprotected"),
     )
 
 

@@ -5,9 +5,9 @@ a packet does not grow with the number of containers or ports. Nothing here touc
 
 How a packet meets it: `raw` keeps containers off the host's loopback (route_localnet is on for our bridges);
 `prerouting` and `output` translate published ports; `forward` decides what may cross into a bridge (answers, published
-ports, the bridge's own traffic where icc is on) and out of one (anything but from an internal network); `postrouting`
-masks what leaves. `accept` in a chain of ours does not override another table's drop: see
-`sampan.networks.forwarding`.
+ports, the bridge's own traffic where icc is on, what the gateway mode allows) and out of one (anything but from an
+internal network); `postrouting` masks what leaves. `accept` in a chain of ours does not override another table's drop:
+see `sampan.networks.forwarding`.
 """
 
 from __future__ import annotations
@@ -33,6 +33,12 @@ table inet {table} {{
   set hairpin6 {{ type ipv6_addr . ifname; flags interval; }}
   map source4 {{ type ipv4_addr : ipv4_addr; flags interval; }}
   map source6 {{ type ipv6_addr : ipv6_addr; flags interval; }}
+  set reached4 {{ type ipv4_addr . inet_proto . inet_service; }}
+  set reached6 {{ type ipv6_addr . inet_proto . inet_service; }}
+  set routed4 {{ type ifname; }}
+  set routed6 {{ type ifname; }}
+  set unprotected4 {{ type ifname; }}
+  set unprotected6 {{ type ifname; }}
   set masked4 {{ type ipv4_addr; flags interval; }}
   set masked6 {{ type ipv6_addr; flags interval; }}
   chain raw {{
@@ -75,6 +81,13 @@ table inet {table} {{
     iifname . oifname @open goto ours
     iifname @internal drop
     ct status dnat goto ours
+    ip daddr . meta l4proto . th dport @reached4 goto ours
+    ip6 daddr . meta l4proto . th dport @reached6 goto ours
+    ip protocol icmp oifname @routed4 goto ours
+    meta l4proto ipv6-icmp oifname @routed6 goto ours
+    iifname @bridges drop
+    meta nfproto ipv4 oifname @unprotected4 goto ours
+    meta nfproto ipv6 oifname @unprotected6 goto ours
     drop
   }}
   chain leave {{
@@ -100,12 +113,16 @@ class BridgeRules:
     source6: str = ""
     icc: bool = True
     internal: bool = False
+    routed: tuple[int, ...] = ()
+    """The IP versions without translation: what is published is reached at the container's own address."""
+    unprotected: tuple[int, ...] = ()
+    """The IP versions in which every port of a container is reached from outside."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
     """One published port: host side (`host_ip` 0.0.0.0 or :: for all addresses) and the container's address and port
-    of the same family."""
+    of the same family. `host_port` 0: no translation, the container's port is open."""
 
     protocol: str
     host_ip: str
@@ -150,12 +167,14 @@ def bridge_elements(verb: str, table: str, bridge: BridgeRules) -> str:
     lines = [_element(verb, table, "bridges", [name])]
     if bridge.internal:
         lines.append(_element(verb, table, "internal", [name]))
+    for kind, versions in (("routed", bridge.routed), ("unprotected", bridge.unprotected)):
+        lines += [_element(verb, table, f"{kind}{version}", [name]) for version in versions]
     if bridge.icc:
         lines.append(_element(verb, table, "open", [f"{name} . {name}"]))
     for subnet in bridge.subnets:
         family = 6 if ":" in subnet else 4
         lines.append(_element(verb, table, f"hairpin{family}", [f"{subnet} . {name}"]))
-        if bridge.masquerade and not bridge.internal:
+        if bridge.masquerade and not bridge.internal and family not in bridge.routed:
             source = bridge.source6 if family == 6 else bridge.source4
             if source:
                 value = f" : {source}" if verb == "add" else ""
@@ -170,6 +189,10 @@ def port_elements(verb: str, table: str, rules: Iterable[Rule]) -> str:
     elements: dict[str, list[str]] = {}
     for rule in rules:
         family = 6 if ":" in rule.container_ip else 4
+        if not rule.host_port:
+            element = f"{rule.container_ip} . {rule.protocol} . {rule.container_port}"
+            elements.setdefault(f"reached{family}", []).append(element)
+            continue
         everywhere = rule.host_ip in ("0.0.0.0", "::")
         address = "" if everywhere else f"{rule.host_ip} . "
         key = f"{rule.protocol} . {address}{rule.host_port}"

@@ -81,6 +81,11 @@ class Network(msgspec.Struct, rename="pascal", omit_defaults=True, kw_only=True)
         """The bridge itself gets no IPv4 address: the gateway is somebody else."""
         return self.option("inhibit_ipv4", False)
 
+    def gateway_mode(self, version: int) -> str:
+        """nat, nat-unprotected (every port is reached from outside), routed (no translation: published ports are open
+        on the container's own address) or isolated (the bridge has no address)."""
+        return self.options.get(f"com.docker.network.bridge.gateway_mode_ipv{version}", "") or "nat"
+
     @property
     def host_binding(self) -> str:
         """Where ports are published that name no host address; "" for all addresses."""
@@ -167,6 +172,8 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class PublishedPort:
+    """`host_port` is 0 where the network is routed: the port is open on the container's own address."""
+
     container_port: int
     protocol: str
     host_ip: str

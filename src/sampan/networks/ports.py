@@ -53,17 +53,33 @@ class PortBook:
         self._random = 0
 
     def reserve(
-        self, owner: str, requests: list[PortRequest], container_ips: tuple[str, str], held: list[Held]
+        self,
+        owner: str,
+        requests: list[PortRequest],
+        container_ips: tuple[str, str],
+        held: list[Held],
+        routed: tuple[bool, bool] = (False, False),
     ) -> None:
         """Reserves all of `requests` for the container `owner`, appending to `held` as it goes; whoever calls undoes
-        `held` on failure. `container_ips` is its (IPv4, IPv6), "" where it has none. Raises `PortTaken`."""
+        `held` on failure. `container_ips` is its (IPv4, IPv6), "" where it has none. Where a family is `routed` no host
+        port is taken. Raises `PortTaken`."""
         for request in requests:
             addresses = self._addresses(request, container_ips)
-            held += self._reserve_one(owner, request, addresses, container_ips)
+            translated = [address for address in addresses if not routed[":" in address]]
+            if routed[0] and not container_ips[1]:
+                translated = []  # there would be nothing but [::], relayed
+            if translated:
+                held += self._reserve_one(owner, request, translated, container_ips)
+            for address in addresses:
+                if routed[":" in address]:
+                    everywhere = "::" if ":" in address else "0.0.0.0"
+                    held.append(Held(PublishedPort(request.container_port, request.protocol, everywhere, 0)))
 
     def hold_again(self, owner: str, port: PublishedPort) -> Held:
         """Takes over a port of a container that ran on while the daemon was away. The socket is None when somebody else
         bound the port meanwhile: the nftables rules still work."""
+        if not port.host_port:
+            return Held(port)
         self._taken.setdefault((port.protocol, port.host_port), {})[port.host_ip] = owner
         try:
             return Held(port, _bind(port.protocol, port.host_ip, port.host_port))

@@ -33,9 +33,10 @@ def assign(requests: Sequence[PortRequest], ports: Sequence[PublishedPort]) -> l
     found: list[list[PublishedPort]] = [[] for _ in requests]
     for index in sorted(range(len(requests)), key=lambda index: _freedom(requests[index])):
         request = requests[index]
-        first = next((port for port in left if _fits(request, port)), None)
-        if first is not None:
-            found[index] = [port for port in left if port.host_port == first.host_port and _fits(request, port)]
+        fitting = [port for port in left if _fits(request, port)]
+        if fitting:
+            number = next((port.host_port for port in fitting if port.host_port), 0)
+            found[index] = [port for port in fitting if port.host_port in (number, 0)]
             left = [port for port in left if port not in found[index]]
     return found
 
@@ -49,6 +50,8 @@ def _freedom(request: PortRequest) -> int:
 def _fits(request: PortRequest, port: PublishedPort) -> bool:
     if (port.container_port, port.protocol) != (request.container_port, request.protocol):
         return False
+    if not port.host_port:  # of a routed network: on the container's own address, whatever was asked for
+        return not request.host_ip or (":" in request.host_ip) == (":" in port.host_ip)
     wanted = (str(ip_address(request.host_ip)),) if request.host_ip else _EVERYWHERE
     if port.host_ip not in wanted:
         return False

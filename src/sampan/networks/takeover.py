@@ -23,7 +23,7 @@ def unheld(wiring: Wiring) -> list[tuple[Live, Held]]:
         (live, held)
         for live in wiring.live.values()
         for held in live.held
-        if held.socket is None and held.port.protocol != "sctp"
+        if held.socket is None and held.port.protocol != "sctp" and held.port.host_port
     ]
 
 
@@ -41,7 +41,7 @@ def take_over(wiring: Wiring, record: SandboxRecord) -> bool:
         endpoints.hold(wiring.catalog, endpoint)
     for port in record.ports:
         held = wiring.ports.hold_again(record.container_id, port)
-        if held.socket is None and port.protocol != "sctp":
+        if held.socket is None and port.protocol != "sctp" and port.host_port:
             log.warning(
                 "port %s:%d of container %s was taken meanwhile", port.host_ip, port.host_port, record.container_id
             )

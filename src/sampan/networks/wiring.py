@@ -271,9 +271,10 @@ class Wiring:
                 "sctp ports cannot be published behind the host's firewall (--ports-behind-firewall)"
             )
         addresses = (via4.ipv4 if via4 else "", via6.ipv6 if via6 else "")
+        routed = endpoints.routed(self.catalog, live.record.endpoints)
         held: list[Held] = []
         try:
-            self.ports.reserve(live.record.container_id, self.on_host(live, ports), addresses, held)
+            self.ports.reserve(live.record.container_id, self.on_host(live, ports), addresses, held, routed)
         except BaseException as error:
             for one in held:
                 self.ports.release(one)
@@ -288,7 +289,9 @@ class Wiring:
     def rules_of(self, live: Live) -> list[Rule]:
         """The translations of a sandbox's ports: none where ports pass the host's firewall, and the daemon relays
         them."""
-        return [] if self._relayed else endpoints.rules_of(live.record)
+        routed = endpoints.routed(self.catalog, live.record.endpoints)
+        rules = endpoints.rules_of(live.record, routed)
+        return [rule for rule in rules if not rule.host_port] if self._relayed else rules
 
     def _release(self, live: Live) -> None:
         for held in live.held:
@@ -437,7 +440,7 @@ class Wiring:
 
 def forget_flows(ports: list[PublishedPort]) -> None:
     """Once the rules of udp ports changed: flows that began before must meet the new ones."""
-    numbers = {port.host_port for port in ports if port.protocol == "udp"}
+    numbers = {port.host_port for port in ports if port.protocol == "udp" and port.host_port}
     try:
         if numbers:
             conntrack.forget_udp(numbers)

@@ -62,7 +62,7 @@ def ports(container: Container) -> list[dict[str, Any]]:
                 {
                     "IP": one.host_ip,
                     "PrivatePort": int(number),
-                    "PublicPort": int(one.host_port),
+                    "PublicPort": int(one.host_port or 0),
                     "Type": protocol or "tcp",
                 }
             )

@@ -150,7 +150,7 @@ def bindings(ports: list[PublishedPort]) -> dict[str, list[PortBinding]]:
     found: dict[str, list[PortBinding]] = {}
     for port in ports:
         found.setdefault(f"{port.container_port}/{port.protocol}", []).append(
-            PortBinding(host_ip=port.host_ip, host_port=str(port.host_port))
+            PortBinding(host_ip=port.host_ip, host_port=str(port.host_port or ""))
         )
     return found
 
