@@ -171,6 +171,7 @@ def test_an_index_keeps_its_digest_when_it_is_pushed_beside_itself(
 
 
 @needs_skopeo
+@pytest.mark.docker_cli(28)
 def test_an_index_that_is_not_whole_goes_as_the_image_that_is_here(
     daemon: Daemon, own: OwnRegistry, cncf: Registry, tmp_path: Path
 ) -> None:
@@ -184,10 +185,11 @@ def test_an_index_that_is_not_whole_goes_as_the_image_that_is_here(
         f"oci:{layout(tmp_path / 'l')}:1",
         f"docker://{source}",
     )
-    daemon.ok("pull", source)
+    index = re.search(r"Digest: (\S+)", daemon.ok("pull", source))
     daemon.ok("tag", source, target)
-    said = daemon.ok("push", target)
-    assert "Not all multiplatform-content is present" in said
+    said = re.sub(r"\x1b\[\d+m", "", daemon.ok("push", target))
+    assert said.count("\n Info -> Not all multiplatform-content is present and only the available") == 1
+    assert index and f"         {index[1]} -> {pushed_digest(said)}" in said
     shown = json.loads(skopeo("inspect", "--raw", "--tls-verify=false", f"docker://{target}"))
     assert shown["mediaType"] == OCI_MANIFEST
     daemon.ok("rmi", "-f", source, target)

@@ -14,11 +14,19 @@ from .platform import encoded
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import TextIO
+    from collections.abc import Callable
+    from typing import Any, TextIO
 
     from ..flags import Flags
     from ..references import Reference
     from ..session import Cli
+
+_ONE_PLATFORM = """\
+Using --platform pushes only the specified platform manifest of a multi-platform image index.
+Other components, like attestations, will not be included.
+To push the complete multi-platform image, remove the --platform flag.
+"""
+_ONLY_ONE = "Not all multiplatform-content is present and only the available single-platform image was pushed"
 
 
 def _push(cli: Cli, flags: Flags, args: list[str]) -> int:
@@ -35,18 +43,53 @@ def _push(cli: Cli, flags: Flags, args: list[str]) -> int:
             cli.out("Using default tag: latest\n")
     if reference.digest:
         raise CliError("cannot push a digest reference")
-    push(cli, reference, "" if all_tags else reference.tag, platform, None if quiet else sys.stdout)
-    if quiet:
-        cli.out(f"{reference}\n")
+    if platform:
+        _note(cli, _ONE_PLATFORM)
+    notes: list[str] = []
+    try:
+        tag = "" if all_tags else reference.tag
+        push(cli, reference, tag, platform, None if quiet else sys.stdout, lambda aux: notes.extend(_told(aux)))
+        if quiet:
+            cli.out(f"{reference}\n")
+    finally:
+        for note in notes:
+            _note(cli, note)
     return 0
 
 
-def push(cli: Cli, reference: Reference, tag: str, platform: str | None, out: TextIO | None) -> None:
+def _told(aux: Any) -> list[str]:
+    """What a message for programs is worth to people: an index of which only one image could go."""
+    if not isinstance(aux, dict) or not aux.get("manifestPushedInsteadOfIndex"):
+        return []
+    index, pushed = aux["originalIndex"]["digest"], aux["selectedManifest"]["digest"]
+    if sys.stdout.isatty():
+        index, pushed = f"\033[31m{index}\033[0m", f"\033[32m{pushed}\033[0m"
+    return [f"{_ONLY_ONE}\n{index} -> {pushed}"]
+
+
+def _note(cli: Cli, text: str) -> None:
+    """As the docker CLI draws its notes, on a terminal in colours."""
+    if not sys.stdout.isatty():
+        cli.out("\n Info -> " + text.replace("\n", "\n         ") + "\n")
+        return
+    head = "\n\033[1m\033[106m\033[30mi\033[0m\033[0m \033[96mInfo \u2192 \033[0m\033[0m"
+    text = text.replace("--platform", "\033[1m--platform\033[0m")
+    cli.out(head + "\n         ".join(f"\033[3m{line}\033[0m" for line in text.split("\n")) + "\n")
+
+
+def push(
+    cli: Cli,
+    reference: Reference,
+    tag: str,
+    platform: str | None,
+    out: TextIO | None,
+    on_aux: Callable[[Any], None] | None = None,
+) -> None:
     """Push one tag, all tags of a repository for ""; tells on `out` how it goes."""
     headers = {"X-Registry-Auth": cli.config.registry_auth(reference.domain)}
     path = f"/images/{escape(reference.name, safe='/:')}/push"
     response = cli.client.request("POST", path, {"tag": tag, "platform": platform}, headers=headers)
-    show(response.documents(), out)
+    show(response.documents(), out, on_aux)
 
 
 COMMAND = Command(
