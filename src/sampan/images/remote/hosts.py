@@ -3,6 +3,7 @@
 Rules as Docker's: loopback addresses and `localhost` are insecure by default, `insecure-registries` lists hosts
 (`name[:port]`) and
 networks (CIDR). An insecure registry is tried with https (certificate not checked) and then with plain http.
+`allow-nondistributable-artifacts` is a list of the same kind: who is sent layers whose bytes live elsewhere.
 Certificates: `<certs.d>/<host:port>/*.crt` (authorities), `*.cert` with `*.key` (client).
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import ipaddress
 import ssl
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -40,22 +41,48 @@ class Endpoint:
         return self.base.startswith("https:")
 
 
+class _Group:
+    """Hosts (`name` or `name:port`) and networks."""
+
+    def __init__(self, entries: Iterable[str]) -> None:
+        self.networks: list[ipaddress.IPv4Network | ipaddress.IPv6Network] = []
+        self.names: set[str] = set()
+        for entry in entries:
+            entry = entry.removeprefix("http://").removeprefix("https://").rstrip("/")
+            try:
+                self.networks.append(ipaddress.ip_network(entry, strict=False))
+            except ValueError:
+                self.names.add(entry.lower())
+
+    def __contains__(self, host: str) -> bool:
+        name = _without_port(host).lower()
+        if host.lower() in self.names or name in self.names:
+            return True
+        try:
+            address = ipaddress.ip_address(name)
+        except ValueError:
+            return False
+        return any(address in network for network in self.networks if network.version == address.version)
+
+
 class Hosts:
     """The daemon's registry configuration."""
 
     def __init__(
-        self, insecure: Sequence[str] = (), mirrors: Sequence[str] = (), certificates: Sequence[Path] = CERTS
+        self,
+        insecure: Sequence[str] = (),
+        mirrors: Sequence[str] = (),
+        certificates: Sequence[Path] = CERTS,
+        nondistributable: Sequence[str] = (),
     ) -> None:
-        self._networks = [ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128")]
-        self._names = {"localhost"}
         self._certificates = certificates
         self._contexts: dict[tuple[str, bool], ssl.SSLContext] = {}
-        for entry in insecure:
-            entry = entry.removeprefix("http://").removeprefix("https://").rstrip("/")
-            try:
-                self._networks.append(ipaddress.ip_network(entry, strict=False))
-            except ValueError:
-                self._names.add(entry.lower())
+        self.configure(insecure, mirrors, nondistributable)
+
+    def configure(self, insecure: Sequence[str], mirrors: Sequence[str], nondistributable: Sequence[str]) -> None:
+        """From now on: also a reload's."""
+        self._insecure = _Group(("127.0.0.0/8", "::1/128", "localhost", *insecure))
+        self._nondistributable = _Group(nondistributable)
         self._mirrors = [_mirror(url) for url in mirrors]
 
     @property
@@ -66,17 +93,17 @@ class Hosts:
     @property
     def insecure(self) -> tuple[list[str], list[str]]:
         """(CIDRs, host names), for `docker info`."""
-        return [str(network) for network in self._networks], sorted(self._names - {"localhost"})
+        networks, names = self._insecure.networks, self._insecure.names
+        return [str(network) for network in networks], sorted(names - {"localhost"})
 
     def is_insecure(self, host: str) -> bool:
-        name = _without_port(host).lower()
-        if host.lower() in self._names or name in self._names:
-            return True
-        try:
-            address = ipaddress.ip_address(name)
-        except ValueError:
-            return False
-        return any(address in network for network in self._networks if network.version == address.version)
+        return host in self._insecure
+
+    def takes_nondistributable(self, domain: str) -> bool:
+        """May layers that say where else they can be had be pushed there?"""
+        return (HUB if domain == DEFAULT_DOMAIN else domain) in self._nondistributable or domain in (
+            self._nondistributable.names
+        )
 
     def endpoints(self, domain: str, *, pull: bool = True) -> list[Endpoint]:
         """In the order to try. Mirrors serve Docker Hub only, and only pulls, as in Docker."""
