@@ -47,17 +47,24 @@ def copy(root: Path, target: Path, path: str, destination: str, **options: objec
 def test_globs_match_one_level_and_double_stars_any(root: Path) -> None:
     assert find(root, "*.txt") == ["a.txt", "b.txt"]
     assert find(root, "[ab].tx?") == ["a.txt", "b.txt"]
-    assert find(root, "**/*.txt") == ["a.txt", "b.txt", "src/deep/c.txt"]
+    assert find(root, "**/*.txt", "*/c.txt") == []
+    assert find(root, "**/*.txt", parents=True) == ["a.txt", "b.txt", "src/deep/c.txt"]
     assert find(root, "/src/../a.txt") == ["a.txt"]
 
 
 def test_what_is_not_there_is_told_in_dockers_words(root: Path) -> None:
     with pytest.raises(SampanError, match="COPY failed: file not found in build context or excluded by .dockerignore"):
         find(root, "nope")
-    with pytest.raises(SampanError, match="COPY failed: no source files were specified"):
-        find(root, "*.nope")
+    assert find(root, "a.txt", "*.nope") == ["a.txt"]  # `COPY package.json yarn.lock* ./`
+    (root / "lost").symlink_to("nowhere")
+    with pytest.raises(SampanError, match="stat lost: file does not exist"):
+        find(root, "l*")
+
+
+def test_what_climbs_out_is_looked_for_inside(root: Path) -> None:
+    assert find(root, "../../a.txt") == ["a.txt"]
     with pytest.raises(InvalidParameter, match="forbidden path outside the build context"):
-        sources.check_escape("../x", "COPY")
+        sources.check_escape("../x", "COPY", find(root, "../*.nope"))
 
 
 def test_a_link_out_of_the_context_is_not_followed_out(root: Path) -> None:
@@ -98,6 +105,36 @@ def test_a_file_goes_into_a_directory_or_takes_the_name(root: Path, tmp_path: Pa
         copy(root, target, "a.txt", "/new/name/")
 
 
+def test_files_and_directories_do_not_replace_each_other(root: Path, tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    (target / "app/deep/c.txt").mkdir(parents=True)
+    (target / "app/file").write_text("old")
+    with pytest.raises(SampanError, match="cannot replace to directory /app/deep/c.txt with file"):
+        copy(root, target, "src", "/app")
+    with pytest.raises(SampanError, match="cannot copy to non-directory: /app/file"):
+        copy(root, target, "src", "/app/file")
+    (root / "src/file").mkdir()
+    (target / "app/deep/c.txt").rmdir()
+    with pytest.raises(SampanError, match="cannot copy to non-directory: /app/file"):
+        copy(root, target, "src", "/app")
+
+
+def test_a_destination_is_followed_and_keeps_its_own_mode(root: Path, tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    (target / "app").mkdir(parents=True, mode=0o700)
+    (target / "link").symlink_to("/app")
+    (target / "lost").symlink_to("/new")
+    (root / "src").chmod(0o1777)
+    os.utime(root / "src", (5, 5))
+    copy(root, target, "src", "/link")
+    assert ((target / "app").stat().st_mode & 0o7777, (target / "app").stat().st_mtime) == (0o700, 5)
+    copy(root, target, "src", "/made")
+    assert (target / "made").stat().st_mode & 0o7777 == 0o755
+    copy(root, target, "a.txt", "/lost")
+    assert (target / "lost").is_symlink()
+    assert (target / "new").read_text() == "a"
+
+
 def test_the_destination_cannot_lead_out_of_the_root(root: Path, tmp_path: Path) -> None:
     target, outside = tmp_path / "target", tmp_path / "outside"
     target.mkdir()
@@ -130,3 +167,8 @@ def test_chmod_takes_octal_and_symbolic_modes(text: str, old: int, directory: bo
 def test_other_modes_are_refused(text: str) -> None:
     with pytest.raises(InvalidParameter, match="invalid chmod parameter"):
         modes.parse(text)
+
+
+@pytest.mark.parametrize(("text", "mode"), [("", 0o755), ("u+x", 0o755), ("640", 0o750), ("4700", 0o700), ("0", 0)])
+def test_directories_on_the_way_get_octal_bits_and_can_be_entered(text: str, mode: int) -> None:
+    assert modes.of_new_directories(text) == mode

@@ -5,22 +5,34 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+from dataclasses import replace
 from typing import Any
 
 from sampan.builds.model import BuildOptions, State, copied
 from sampan.builds.progress import Pulled
 from sampan.builds.work import Work
+from sampan.containers.spec.oci import DEFAULT_PATH
 from sampan.errors import NotFound
 from sampan.images import Image, Platform, building, platforms, references
 from sampan.images.digests import digest
-from sampan.images.model import ImageConfig
+from sampan.images.model import ImageConfig, RunConfig
 from sampan.images.service import RegistryAuth
 
 
 def scratch(platform: Platform | None) -> State:
     wanted = platform or platforms.host()
     image = ImageConfig(architecture=wanted.architecture, os=wanted.os or "linux", variant=wanted.variant)
-    return State(key=digest(f"scratch {platforms.text(wanted)}".encode()), image=image)
+    config = RunConfig(working_dir="/")
+    return State(key=digest(f"scratch {platforms.text(wanted)}".encode()), image=image, config=config)
+
+
+def with_path(state: State) -> State:
+    """Both of Docker's builders give an image without PATH the default one."""
+    if "PATH" in state.env or state.image.os == "windows":
+        return state
+    config = copied(state.config)
+    config.env = [*(config.env or ()), f"PATH={DEFAULT_PATH}"]
+    return replace(state, config=config)
 
 
 async def image_state(work: Work, image: Image) -> State:

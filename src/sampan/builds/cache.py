@@ -22,7 +22,7 @@ from sampan.images.building import SealedLayer
 from sampan.images.digests import digest
 from sampan.store import Database, Documents
 
-_FORM = 1
+_FORM = 2
 """Part of every key: another number when a step's result would be another for the same inputs."""
 _USED_AGAIN = 60 * 10**9
 """Nanoseconds. A record's use is written down at most this often: a cached rebuild should not write the disk."""

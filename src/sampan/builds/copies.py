@@ -13,8 +13,9 @@ from pathlib import Path
 from sampan.builds import checksums, modes, remotes, runconfig, sources
 from sampan.builds.cache import key_of
 from sampan.builds.context import Context
-from sampan.builds.copying import Copier
+from sampan.builds.copying import Copier, Original
 from sampan.builds.dockerfile import ast
+from sampan.builds.ignore import Ignore
 from sampan.builds.indexing import Index
 from sampan.builds.model import State
 from sampan.builds.sources import Digested, Skip, Source
@@ -126,6 +127,11 @@ class _Copying:
         copy, work = self._copy, self._work
         found: list[Source] = []
         parents = isinstance(copy, ast.Copy) and copy.parents
+        if isinstance(copy, ast.Add) and copy.checksum:
+            if len(copy.sources) != 1:
+                raise InvalidParameter("checksum can't be specified for multiple sources")
+            if remotes.parse(copy.sources[0]) is None:
+                raise InvalidParameter("checksum requires HTTP(S) or Git sources")
         for pattern in copy.sources:
             if isinstance(copy, ast.Add) and (remote := remotes.parse(pattern)) is not None:
                 place = await remotes.fetch(work, remote, copy, self._destination)
@@ -133,29 +139,35 @@ class _Copying:
                 continue
             if root is None:
                 raise SampanError(f"{self._command} failed: no context given. Impossible to use {self._command}")
-            if isinstance(copy, ast.Add) or not copy.from_:
-                sources.check_escape(pattern, self._command)
             found += await work.thread(functools.partial(self._found, root, pattern, parents))
         for file in copy.files:
             found.append(await work.thread(functools.partial(self._inline, file)))
-        if len(found) > 1 and not self._destination.endswith("/"):
-            raise InvalidParameter(
-                f"When using {self._command} with more than one source file, the destination must be a directory "
-                "and end with a /"
-            )
         return found
 
     def _found(self, root: Path | Context, pattern: str, parents: bool) -> list[Source]:
         """Blocks."""
         if not isinstance(root, Context):
-            return sources.find(root, [pattern], self._command, parents=parents, context=False)
+            return self._kept(sources.find(root, [pattern], self._command, parents=parents, context=False))
         if root.index is not None:
             found = sources.find_indexed(root.index, root.path, pattern, parents=parents)
             # ADD must look into files: they may be archives.
             if found is not None and not (self._adds and any(not one.directory for one in found)):
                 self._index = root.index
-                return found
-        return sources.find(root.root, [pattern], self._command, parents=parents, context=True)
+                return self._kept(found)
+        try:
+            found = sources.find(root.root, [pattern], self._command, parents=parents, context=True)
+        except SampanError:
+            sources.check_escape(pattern, self._command, [])
+            raise
+        sources.check_escape(pattern, self._command, found)
+        return self._kept(found)
+
+    def _kept(self, found: list[Source]) -> list[Source]:
+        """With --parents, --exclude is about the whole paths that are kept."""
+        if not self._copy.exclude:
+            return found
+        ignore = Ignore(self._copy.exclude)
+        return [one for one in found if not one.kept or not ignore.excludes(one.kept)]
 
     def _inline(self, file: ast.InlineFile) -> Source:
         """A heredoc as a file of its own."""
@@ -182,7 +194,7 @@ class _Copying:
         owner: tuple[int, int] | None = None
         if copy.chown:
             with openat2.root(names) as root:
-                owner = _owner(root, copy.chown)
+                owner = owner_of(root, copy.chown)
         elif from_context:
             owner = (0, 0)
         with (
@@ -190,14 +202,38 @@ class _Copying:
             # A context's times are nothing that a build depends on: with SOURCE_DATE_EPOCH they are all that time.
             Copier(root, owner, self._mode, skip, self._work.options.epoch if from_context else None) as copier,
         ):
+            copier.command, copier.new_mode = self._command, modes.of_new_directories(copy.chmod)
             for source in found:
+                copier.skip = source.skip(skip)
                 self._one(copier, source)
 
     def _one(self, copier: Copier, source: Source) -> None:
-        destination = self._destination
-        if source.kept:
-            head = posixpath.dirname(source.kept) if not source.directory else source.kept
-            destination = posixpath.join(destination, head) + ("" if source.directory else "/")
+        if not source.kept:
+            self._to(copier, source, self._destination)
+            return
+        head = source.kept if source.directory else posixpath.dirname(source.kept)
+        if not head:
+            self._to(copier, source, self._destination.rstrip("/") + "/")
+            return
+        made = copier.parents(head, lambda path: self._original(source, path), self._destination)
+        self._to(copier, source, posixpath.join(self._destination, head) + "/")
+        copier.restore(made)
+
+    def _original(self, source: Source, path: str) -> Original:
+        """A directory on the way to a source of --parents."""
+        if source.node is not None:
+            assert self._index is not None
+            node = self._index.find(posixpath.join(source.base, path))
+            assert node is not None
+            return node
+        with openat2.root(source.root) as root:
+            opened = openat2.open_in_root(root, posixpath.join(source.base, path), os.O_PATH)
+            try:
+                return os.fstat(opened)
+            finally:
+                os.close(opened)
+
+    def _to(self, copier: Copier, source: Source, destination: str) -> None:
         if source.node is not None:
             assert self._index is not None
             copier.lay(source.node, self._index, posixpath.basename(source.path), destination)
@@ -215,7 +251,7 @@ class _Copying:
         """ADD unpacks local archives, of whatever compression, into the destination. False: it is none."""
         if not self._unpacks([source])[0] or not is_archive(parent, name):
             return False
-        target = copier.directory(destination)
+        target = copier.directory(destination, 0o755)
         try:
             with openat2.root(f"/proc/self/fd/{target}") as base:
                 extract(_chunks(parent, name), base, "/", Rules(owner=copier.owner if self._copy.chown else None))
@@ -235,7 +271,8 @@ def _destination(working_dir: str, destination: str) -> str:
     return found if found.endswith("/") or last not in ("", ".", "..") else found + "/"
 
 
-def _owner(root: int, chown: str) -> tuple[int, int]:
+def owner_of(root: int, chown: str) -> tuple[int, int]:
+    """Whom --chown and USER mean: a lone number is user and group."""
     name, colon, group = chown.partition(":")
     if not colon and name.isdigit():
         return int(name), int(name)
@@ -246,8 +283,6 @@ def _owner(root: int, chown: str) -> tuple[int, int]:
 def _skip(patterns: Sequence[str]) -> Skip:
     if not patterns:
         return lambda path, directory: False
-    from sampan.builds.ignore import Ignore
-
     ignore = Ignore(patterns)
     return ignore.skips
 

@@ -2,8 +2,10 @@
 
 Everything goes by descriptors: the destination is resolved by the kernel with the image's root as "/", sources with
 their own root as "/", and nothing below is followed. Rules (BuildKit's): a directory gives its contents, a file goes
-to the destination's name or, when that ends in `/` or is a directory, into it; missing directories are made 0755 with
-the owner of --chown; a file replaces whatever has its name, a directory merges with a directory.
+to the destination's name or, when that ends in `/` or is a directory, into it; a destination that is a symlink is
+followed; missing directories are made 0755 (or with --chmod's octal bits, see `modes`) and belong to --chown; a file
+replaces a file, a directory merges with a directory, and neither replaces the other. The destination itself gets the
+time of the directory that was copied to it, and nothing else of it.
 """
 
 # ruff: noqa: PTH101
@@ -13,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import posixpath
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,23 +23,27 @@ from dataclasses import dataclass, field
 from sampan.builds.checksums import Skip
 from sampan.builds.indexing import Index, Node
 from sampan.builds.modes import Mode
-from sampan.errors import SampanError
-from sampan.linux import copying, openat2, trees
+from sampan.errors import InvalidParameter, SampanError
+from sampan.linux import copying, openat2
 
 _FOLLOW_NOT = os.O_NOFOLLOW | os.O_CLOEXEC
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | _FOLLOW_NOT
+Original = os.stat_result | Node
 
 
 @dataclass(slots=True)
 class Copier:
     """One COPY's way of copying. `owner`: (uid, gid) for all, None keeps the source's. `mode`: --chmod. `time`: seconds
-    since the epoch that all files get, None keeps theirs."""
+    since the epoch that all files get, None keeps theirs. `new_mode`: of directories on the way to a destination."""
 
     root: int
     owner: tuple[int, int] | None = None
     mode: Mode | None = None
     skip: Callable[[str, bool], bool] = field(default_factory=Skip)
     time: int | None = None
+    new_mode: int = 0o755
+    command: str = "COPY"
+    _named: set[bytes] = field(default_factory=set)
     _links: dict[tuple[int, int], tuple[int, str]] = field(default_factory=dict)
     _laid: dict[Node, tuple[int, str]] = field(default_factory=dict)
     _kept: list[int] = field(default_factory=list)
@@ -50,7 +57,7 @@ class Copier:
         self._kept = []
 
     # -- destinations ------------------------------------------------------------------------------
-    def directory(self, path: str) -> int:
+    def directory(self, path: str, mode: int | None = None) -> int:
         """The directory `path` of the image, made with its parents when missing. The caller closes it."""
         with contextlib.suppress(FileNotFoundError):
             return self._opened(path)
@@ -61,7 +68,7 @@ class Copier:
             with contextlib.suppress(FileExistsError):
                 directory = openat2.open_in_root(self.root, parent or b".", os.O_PATH | os.O_DIRECTORY)
                 try:
-                    os.mkdir(part, 0o755, dir_fd=directory)
+                    os.mkdir(part, self.new_mode if mode is None else mode, dir_fd=directory)
                     if self.owner is not None and self.owner != (0, 0):
                         os.chown(part, *self.owner, dir_fd=directory, follow_symlinks=False)
                 finally:
@@ -92,52 +99,84 @@ class Copier:
         own name. Blocks."""
         found = os.stat(name, dir_fd=parent, follow_symlinks=False)
         if stat.S_ISDIR(found.st_mode):
-            made = not self.is_directory(destination)
             target = self.directory(destination)
             try:
                 source = os.open(name, _DIRECTORY, dir_fd=parent)
                 try:
-                    self._tree(source, target)
-                    if made:
-                        self._attributes(source, target, found)
+                    self._tree(source, target, destination)
                 finally:
                     os.close(source)
+                os.utime(target, ns=self._times(found))
             finally:
                 os.close(target)
             return
-        if destination.endswith("/") or self.is_directory(destination):
-            directory, last = destination, shown
-        else:
-            directory, _, last = destination.rpartition("/")
-        target = self.directory(directory or "/")
+        target, last = self._place(destination, shown)
         try:
-            self._entry(parent, name, target, last, found)
+            self._entry(parent, name, target, last, found, _shown(destination, last))
         finally:
             os.close(target)
 
     def lay(self, node: Node, index: Index, shown: str, destination: str) -> None:
         """As `copy`, of what is not unpacked."""
         if node.is_directory:
-            made = not self.is_directory(destination)
             target = self.directory(destination)
             try:
-                self._lay_tree(node, index, target)
-                if made:
-                    self._settle(target, node)
+                self._lay_tree(node, index, target, destination)
+                os.utime(target, ns=self._times(node))
             finally:
                 os.close(target)
             return
-        if destination.endswith("/") or self.is_directory(destination):
-            directory, last = destination, shown
-        else:
-            directory, _, last = destination.rpartition("/")
-        target = self.directory(directory or "/")
+        target, last = self._place(destination, shown)
         try:
-            self._lay_entry(node, index, target, last)
+            self._lay_entry(node, index, target, last, _shown(destination, last))
         finally:
             os.close(target)
 
-    def _lay_tree(self, node: Node, index: Index, target: int) -> None:
+    def _place(self, destination: str, shown: str) -> tuple[int, str]:
+        """(open directory, name in it) for one file."""
+        if destination.endswith("/") or self.is_directory(destination):
+            return self.directory(destination), shown
+        place = openat2.resolve_in_root(self.root, destination)
+        if place in self._named:  # BuildKit lets the last one win
+            raise InvalidParameter(
+                f"When using {self.command} with more than one source file, the destination must be a directory "
+                "and end with a /"
+            )
+        self._named.add(place)
+        head, _, last = os.fsdecode(place).rpartition("/")
+        return self.directory(f"/{head}"), last
+
+    def parents(self, path: str, sources: Callable[[str], Original], destination: str) -> list[tuple[str, Original]]:
+        """The directories of the relative `path` below a destination, each new one with the attributes of its original
+        (--parents). Gives the new ones, for `restore`."""
+        made = []
+        os.close(self.directory(destination))
+        walked = ""
+        for part in path.split("/"):
+            walked = f"{walked}/{part}" if walked else part
+            place = posixpath.join(destination, walked)
+            if self.is_directory(place):
+                continue
+            original = sources(walked)
+            opened = self.directory(place)
+            try:
+                os.fchown(opened, *self._owner(original))
+                os.fchmod(opened, self._bits(original))
+            finally:
+                os.close(opened)
+            made.append((place, original))
+        return made
+
+    def restore(self, made: list[tuple[str, Original]]) -> None:
+        """What was put into directories has changed their times."""
+        for place, original in reversed(made):
+            opened = self.directory(place)
+            try:
+                os.utime(opened, ns=self._times(original))
+            finally:
+                os.close(opened)
+
+    def _lay_tree(self, node: Node, index: Index, target: int, destination: str) -> None:
         stack = [(node, target, "", sorted(node.children, reverse=True))]
         try:
             while stack:
@@ -154,26 +193,26 @@ class Copier:
                 if self.skip(inner, child.is_directory):
                     continue
                 if not child.is_directory:
-                    self._lay_entry(child, index, writing, name)
+                    self._lay_entry(child, index, writing, name, f"{destination.rstrip('/')}/{inner}")
                     continue
-                self._make_directory(writing, name)
+                self._make_directory(writing, name, f"{destination.rstrip('/')}/{inner}")
                 opened = os.open(name, _DIRECTORY, dir_fd=writing)
                 stack.append((child, opened, inner, sorted(child.children, reverse=True)))
         finally:
             for _, writing, _, _ in stack[1:]:
                 os.close(writing)
 
-    def _lay_entry(self, node: Node, index: Index, target: int, last: str) -> None:
+    def _lay_entry(self, node: Node, index: Index, target: int, last: str, path: str) -> None:
         kind = stat.S_IFMT(node.st_mode)
         first = self._laid.get(node)
         if first is not None:
-            self._make_room(target, last)
+            self._make_room(target, last, path)
             os.link(first[1], last, src_dir_fd=first[0], dst_dir_fd=target, follow_symlinks=False)
             return
         if kind == stat.S_IFREG:
-            self._lay_file(node, index, target, last)
+            self._lay_file(node, index, target, last, path)
         else:
-            self._make_room(target, last)
+            self._make_room(target, last, path)
             if kind == stat.S_IFLNK:
                 os.symlink(node.link, last, dir_fd=target)
             else:
@@ -186,12 +225,12 @@ class Copier:
             self._kept.append(os.dup(target))
             self._laid[node] = (self._kept[-1], last)
 
-    def _lay_file(self, node: Node, index: Index, target: int, last: str) -> None:
+    def _lay_file(self, node: Node, index: Index, target: int, last: str, path: str) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FOLLOW_NOT
         try:
             writing = os.open(last, flags, 0o600, dir_fd=target)
         except FileExistsError:
-            self._make_room(target, last)
+            self._make_room(target, last, path)
             writing = os.open(last, flags, 0o600, dir_fd=target)
         try:
             for data in index.read(node):
@@ -211,7 +250,7 @@ class Copier:
                     os.setxattr(writing, attribute, value)
         os.utime(writing, ns=self._times(node))
 
-    def _tree(self, source: int, target: int) -> None:
+    def _tree(self, source: int, target: int, destination: str) -> None:
         """The contents of one open directory merged into another."""
         stack = [(source, target, "", self._names(source))]
         try:
@@ -231,9 +270,9 @@ class Copier:
                 if self.skip(inner, is_directory):
                     continue
                 if not is_directory:
-                    self._entry(reading, name, writing, name, found)
+                    self._entry(reading, name, writing, name, found, f"{destination.rstrip('/')}/{inner}")
                     continue
-                self._make_directory(writing, name)
+                self._make_directory(writing, name, f"{destination.rstrip('/')}/{inner}")
                 opened = os.open(name, _DIRECTORY, dir_fd=reading)
                 stack.append((opened, os.open(name, _DIRECTORY, dir_fd=writing), inner, self._names(opened)))
         finally:
@@ -247,19 +286,18 @@ class Copier:
             return sorted((entry.name for entry in entries), reverse=True)
 
     @staticmethod
-    def _make_directory(parent: int, name: str) -> None:
+    def _make_directory(parent: int, name: str, path: str) -> None:
         try:
             os.mkdir(name, 0o755, dir_fd=parent)
         except FileExistsError:
             if not stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
-                os.unlink(name, dir_fd=parent)
-                os.mkdir(name, 0o755, dir_fd=parent)
+                raise SampanError(f"cannot copy to non-directory: {path}") from None
 
-    def _entry(self, source: int, name: str, target: int, last: str, found: os.stat_result) -> None:
+    def _entry(self, source: int, name: str, target: int, last: str, found: os.stat_result, path: str) -> None:
         kind = stat.S_IFMT(found.st_mode)
         if kind == stat.S_IFSOCK:
             return
-        self._make_room(target, last)
+        self._make_room(target, last, path)
         if found.st_nlink > 1 and (first := self._links.get((found.st_dev, found.st_ino))) is not None:
             os.link(first[1], last, src_dir_fd=first[0], dst_dir_fd=target, follow_symlinks=False)
             return
@@ -278,15 +316,14 @@ class Copier:
             self._kept.append(os.dup(target))
             self._links[found.st_dev, found.st_ino] = (self._kept[-1], last)
 
-    def _make_room(self, target: int, last: str) -> None:
+    @staticmethod
+    def _make_room(target: int, last: str, path: str) -> None:
         try:
-            found = os.stat(last, dir_fd=target, follow_symlinks=False)
+            os.unlink(last, dir_fd=target)
         except FileNotFoundError:
             return
-        if stat.S_ISDIR(found.st_mode):
-            trees.remove_at(target, os.fsencode(last))
-        else:
-            os.unlink(last, dir_fd=target)
+        except IsADirectoryError:
+            raise SampanError(f"cannot replace to directory {path} with file") from None
 
     def _file(self, source: int, name: str, target: int, last: str, found: os.stat_result) -> None:
         reading = os.open(name, os.O_RDONLY | os.O_NONBLOCK | _FOLLOW_NOT, dir_fd=source)
@@ -311,16 +348,20 @@ class Copier:
                     os.setxattr(writing, attribute, os.getxattr(reading, attribute))
         os.utime(writing, ns=self._times(found))
 
-    def _bits(self, found: os.stat_result | Node) -> int:
+    def _bits(self, found: Original) -> int:
         bits = stat.S_IMODE(found.st_mode)
         return bits if self.mode is None else self.mode(bits, stat.S_ISDIR(found.st_mode))
 
-    def _owner(self, found: os.stat_result | Node) -> tuple[int, int]:
+    def _owner(self, found: Original) -> tuple[int, int]:
         return self.owner if self.owner is not None else (found.st_uid, found.st_gid)
 
-    def _times(self, found: os.stat_result | Node) -> tuple[int, int]:
+    def _times(self, found: Original) -> tuple[int, int]:
         time = found.st_mtime_ns if self.time is None else self.time * 1_000_000_000
         return time, time
+
+
+def _shown(destination: str, last: str) -> str:
+    return destination + last if destination.endswith("/") else destination
 
 
 def _allowed(attribute: str) -> bool:

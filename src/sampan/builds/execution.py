@@ -27,7 +27,6 @@ from sampan.builds.work import Step, Work, stepped
 from sampan.errors import InvalidParameter, SampanError
 from sampan.images.building import SealedLayer
 from sampan.linux import openat2
-from sampan.runtime import users
 
 _PREDEFINED = frozenset({"SOURCE_DATE_EPOCH"}) | PROXIES
 
@@ -137,6 +136,8 @@ class Execution:
                 state = await bases.image_state(self.work, image)
             self.explanation.base(index, resolved.base_as_written, state.key)
             triggers, state.config.on_build = state.config.on_build, None
+            if triggers or resolved.stage.instructions or (index == self.graph.target and self._plan.extra):
+                state = bases.with_path(state)
             if triggers:
                 state = await self._triggers(index, state, triggers, started)
         except SampanError as error:
@@ -294,7 +295,9 @@ class Execution:
         record = await self.work.cached(step, state, key_of(state.key, text, *self._times), text, _nothing)
         commanded = state.commanded or isinstance(instruction, ast.Cmd)
         after = stepped(state, record, author=author)
-        return replace(after, config=config, author=author, commanded=commanded)
+        named = {pair.key for pair in instruction.pairs} if isinstance(instruction, ast.Env) else frozenset()
+        args = tuple(pair for pair in state.args if pair[0] not in named)
+        return replace(after, config=config, author=author, commanded=commanded, args=args)
 
     async def _workdir(self, step: Step, state: State, instruction: ast.Workdir) -> State:
         """The directory is made when it is missing, and belongs to USER, as BuildKit does it."""
@@ -320,8 +323,7 @@ class Execution:
         with shots.mounted(snapshot), openat2.root(shots.bundle(snapshot).rootfs) as root:
             owner = (0, 0)
             if user:
-                found = users.resolve(root, user)
-                owner = (found.uid, found.gid)
+                owner = copies.owner_of(root, user)
             with Copier(root, owner) as copier:
                 os.close(copier.directory(path))
 

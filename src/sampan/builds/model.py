@@ -106,7 +106,7 @@ class State:
     author: str = ""
     created: str = ""
     args: tuple[tuple[str, str], ...] = ()
-    """The stage's ARGs that have a value, in order of appearance."""
+    """The stage's ARGs that have a value, in order of appearance. An ENV of the same name takes one away."""
     commanded: bool = False
     """CMD was set in this stage: ENTRYPOINT leaves it alone."""
 
@@ -116,8 +116,8 @@ class State:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What variables stand for: ARGs, and above them ENV."""
-        return {**dict(self.args), **self.env}
+        """What variables stand for: the last ENV or ARG of a name counts, as in BuildKit."""
+        return {**self.env, **dict(self.args)}
 
     @property
     def env(self) -> dict[str, str]:

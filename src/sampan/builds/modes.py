@@ -33,6 +33,15 @@ def parse(text: str) -> Mode:
     return change
 
 
+def of_new_directories(text: str) -> int:
+    """Octal bits count for the directories that lead to a destination too (BuildKit), set-ids never. Who may read one
+    may enter it: BuildKit's `--chmod=644` makes directories that nobody but root can use."""
+    if not re.fullmatch(r"[0-7]+", text):
+        return 0o755
+    bits = int(text, 8) & 0o777
+    return bits | (bits & 0o444) >> 2
+
+
 def _clause(clause: str, bits: int, directory: bool) -> int:
     who = re.match(r"[ugoa]*", clause)
     assert who is not None

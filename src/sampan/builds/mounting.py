@@ -246,7 +246,7 @@ def prepare(held: Sequence[Held], bundle: Path) -> Prepared:
     for number, one in enumerate(held):
         mount = one.mount
         if mount.type == "tmpfs":
-            options = ["nosuid", "nodev", "noexec", "relatime", "rw"] + ([f"size={mount.size}"] if mount.size else [])
+            options = ["nosuid", "nodev", "relatime", "rw"] + ([f"size={mount.size}"] if mount.size else [])
             entry = {"destination": one.target, "type": "tmpfs", "source": "tmpfs", "options": options}
             prepared.mounts.append(entry)
         elif mount.type == "secret":
@@ -260,7 +260,7 @@ def prepare(held: Sequence[Held], bundle: Path) -> Prepared:
             prepared.mounts.append(_thrown_away(one, bundle, number))
         else:
             if not one.target:
-                raise InvalidParameter("invalid mount target")
+                raise InvalidParameter('invalid mount target "/"')
             directory = Path(one.source).is_dir()
             prepared.mounts.append(bind(one.source, one.target, read_only=mount.read_only, directory=directory))
     prepared.mounts.sort(key=lambda entry: str(entry["destination"]).count("/"))

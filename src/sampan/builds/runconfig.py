@@ -7,6 +7,7 @@ import posixpath
 from collections.abc import Mapping, Sequence
 
 from sampan.builds.dockerfile import ast
+from sampan.builds.dockerfile.commands import with_shell
 from sampan.errors import InvalidParameter
 from sampan.golang import duration_text
 from sampan.images.model import Healthcheck, RunConfig
@@ -108,7 +109,7 @@ def _argument(one: ast.ArgDefinition) -> str:
 
 
 def _command(config: RunConfig, step: ast.CommandLine) -> str:
-    words = [*shell_of(config), *step.command] if step.shell and step.command else list(step.command)
+    words = list(with_shell(step, config.shell or ()))
     if isinstance(step, ast.Cmd):
         config.cmd = words
         config.args_escaped = False

@@ -28,8 +28,7 @@ from sampan.linux import openat2
 async def run(work: Work, step: Step, state: State, run: ast.Run, mounts: Sequence[RunMount]) -> State:
     """`mounts` are the instruction's, with their sources found."""
     plan = run_plan(run, state.config.shell or ())
-    arguments = [pair for pair in state.args if pair[0] not in state.env]
-    told = [pair for pair in arguments if pair[0] not in PROXIES]
+    told = [pair for pair in state.args if pair[0] not in PROXIES]
     text = runconfig.run_history(plan.arguments, told)
     mode = _network_mode(work, run)
     if run.devices:
@@ -45,7 +44,7 @@ async def run(work: Work, step: Step, state: State, run: ast.Run, mounts: Sequen
 
     async def make() -> SealedLayer | None:
         async with work.snapshot(state.chain_id) as snapshot:
-            await _execute(work, step, state, run, plan, mounts, arguments, mode, snapshot)
+            await _execute(work, step, state, run, plan, mounts, mode, snapshot)
             return await work.seal(snapshot, state.chain_id)
 
     return stepped(state, await work.cached(step, state, key, text, make, state.chain_id))
@@ -69,7 +68,6 @@ async def _execute(
     run: ast.Run,
     plan: RunPlan,
     mounts: Sequence[RunMount],
-    arguments: Sequence[tuple[str, str]],
     mode: str,
     snapshot: str,
 ) -> None:
@@ -85,7 +83,7 @@ async def _execute(
                 config=Config(
                     user=state.config.user,
                     working_dir=state.config.working_dir or "/",
-                    env=_environment(work, state, arguments, prepared),
+                    env=_environment(work, state, prepared),
                     entrypoint=list(plan.arguments),
                 ),
                 host_config=_host_config(work, run, mode),
@@ -101,10 +99,19 @@ async def _execute(
     work.emit(Removed(step=step.number, id=snapshot[:12]))
 
 
-def _environment(work: Work, state: State, arguments: Sequence[tuple[str, str]], prepared: Prepared) -> list[str]:
-    proxies = {name: value for name, value in work.options.args.items() if name in PROXIES and value is not None}
-    found = {**proxies, **dict(arguments), **prepared.environment}
-    return [*(f"{name}={value}" for name, value in found.items()), *(state.config.env or [])]
+def _environment(work: Work, state: State, prepared: Prepared) -> list[str]:
+    found = {**_proxies(work), **state.environment, **prepared.environment}
+    return [f"{name}={value}" for name, value in found.items()]
+
+
+def _proxies(work: Work) -> dict[str, str]:
+    """In both spellings, as BuildKit gives them: programs look for one or the other."""
+    given = {name: value for name, value in work.options.args.items() if name in PROXIES and value is not None}
+    found = {}
+    for name, value in given.items():
+        for spelled in (name.upper(), name.lower()):
+            found[spelled] = given.get(spelled, value)
+    return found
 
 
 def _host_config(work: Work, run: ast.Run, mode: str) -> HostConfig:

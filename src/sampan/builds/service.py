@@ -14,12 +14,11 @@ from typing import Any
 
 import msgspec
 
-from sampan.builds import describing, ignore, remotes
+from sampan.builds import describing, ignore, linting, remotes
 from sampan.builds.cache import BuildCache, CacheRecord
 from sampan.builds.context import Context, Contexts
-from sampan.builds.dockerfile import Dockerfile, checks, parse
-from sampan.builds.dockerfile.excerpt import excerpt
-from sampan.builds.dockerfile.rules import Warning
+from sampan.builds.dockerfile import Dockerfile, DockerfileError, parse
+from sampan.builds.dockerfile.excerpt import drawn
 from sampan.builds.dockerfile.stages import Graph, context_name, resolve
 from sampan.builds.dockerfile.variables import global_arguments
 from sampan.builds.explaining import Trace
@@ -29,7 +28,7 @@ from sampan.builds.model import BuildOptions
 from sampan.builds.mounting import Caches
 from sampan.builds.outputs import packaging
 from sampan.builds.outputs.exports import Exports
-from sampan.builds.progress import Described, Finished, Listener, Warned
+from sampan.builds.progress import Described, Finished, Listener
 from sampan.builds.ssh import Agents
 from sampan.builds.work import Services
 from sampan.containers import Containers
@@ -146,15 +145,16 @@ class Builds:
         every step and leaves nothing but what the cache has."""
         names = _names(options.tags)
         self._services.one_shots.check(msgspec.structs.replace(options.host_config))
-        dockerfile = await asyncio.to_thread(_dockerfile, options, context)
-        if context is not None:
-            await asyncio.to_thread(_ignore, context, options.dockerfile)
+        source, name = await asyncio.to_thread(_dockerfile, options, context)
+        ignored = await asyncio.to_thread(_ignore, context, options.dockerfile) if context is not None else None
         found = {platforms.text(one): one for one in map(platforms.normalize, options.platforms)}
         wanted: list[Platform | None] = [*found.values()] or [options.platform]
         packaging.check(options.outputs, len(wanted) > 1, options.provenance is not None)
-        graphs = [(platform, self.graph(dockerfile, options, platform)) for platform in wanted]
-        if options.lint or options.check:
-            self._lint(graphs[0][1], dockerfile, options, listener)
+        with drawn(source, name):
+            dockerfile = await asyncio.to_thread(parse, source, name)
+            graphs = [(platform, self.graph(dockerfile, options, platform)) for platform in wanted]
+            if options.lint or options.check:
+                linting.lint(self._services.images, graphs[0][1], options, ignored, listener)
         if options.check:
             return Built("", [], "")
         if options.describe:
@@ -185,18 +185,6 @@ class Builds:
         given = {name: value for name, value in options.args.items() if value is not None}
         arguments = global_arguments(dockerfile, given, platform or platforms.host(), platforms.host(), options.target)
         return resolve(dockerfile, arguments, options.target, [context_name(name) for name in options.contexts])
-
-    @staticmethod
-    def _lint(graph: Graph, dockerfile: Dockerfile, options: BuildOptions, listener: Listener) -> None:
-        found = checks.check(
-            graph,
-            given={name: value for name, value in options.args.items() if value is not None},
-            target=options.platform or platforms.host(),
-            build=platforms.host(),
-            all_stages=options.check and not options.target,
-        )
-        for warning in found:
-            listener(_warned(warning, dockerfile))
 
     @property
     def agents(self) -> Agents:
@@ -272,36 +260,27 @@ def _described(graph: Graph, options: BuildOptions) -> dict[str, Any]:
     raise InvalidParameter(f"unknown subrequest {options.describe}")
 
 
-def _warned(warning: Warning, dockerfile: Dockerfile) -> Warned:
-    return Warned(
-        rule=warning.rule.name,
-        message=warning.message,
-        url=warning.rule.url,
-        line=warning.lines.start,
-        excerpt=excerpt(dockerfile.source, [warning.lines], dockerfile.name),
-    )
-
-
 def _head(place: Path) -> bytes:
     with place.open("rb") as file:
         return file.read(512)
 
 
-def _ignore(context: Context, name: str) -> None:
+def _ignore(context: Context, name: str) -> ignore.Ignore | None:
     """What .dockerignore leaves out. A client has done that with all it sends, but for the Dockerfile and
-    .dockerignore themselves, which it must send whatever they say."""
+    .dockerignore themselves, which it must send whatever they say. None without one."""
     if name == OUTSIDE:
         context.remove(name)
     places = ignore.names(name)
     source = next((found for place in places if (found := context.read(place)) is not None), None)
     if source is None:
-        return
+        return None
     rules = ignore.Ignore(ignore.read(source))
     if not context.filtered:
         context.filter(rules)
     for one in (name, *places):
         if rules.excludes(one):
             context.remove(one)
+    return rules
 
 
 def _names(tags: Sequence[str]) -> list[Reference]:
@@ -314,7 +293,8 @@ def _names(tags: Sequence[str]) -> list[Reference]:
     return list(dict.fromkeys(found))
 
 
-def _dockerfile(options: BuildOptions, context: Context | None) -> Dockerfile:
+def _dockerfile(options: BuildOptions, context: Context | None) -> tuple[bytes, str]:
+    """(the file, its name)."""
     source, name = options.dockerfile_source, options.dockerfile
     if source is None and context is not None:
         source = context.read(name)
@@ -322,6 +302,7 @@ def _dockerfile(options: BuildOptions, context: Context | None) -> Dockerfile:
             source = context.read("dockerfile")
     if source is None:
         raise InvalidParameter(f"Cannot locate specified Dockerfile: {name}")
-    if not source.strip():
-        raise InvalidParameter(f"the Dockerfile ({name}) cannot be empty")
-    return parse(source, "Dockerfile" if name == OUTSIDE else name)
+    name = "Dockerfile" if name == OUTSIDE else name
+    if not source:
+        raise DockerfileError(f"the Dockerfile ({name}) cannot be empty")
+    return source, name

@@ -24,13 +24,18 @@ Skip = Callable[[str, bool], bool]
 @dataclass(frozen=True, slots=True)
 class Source:
     """One source file or directory. `path` is below the root; `kept` is the part that --parents keeps. `node`: it is
-    not unpacked."""
+    not unpacked. `base`: what --parents does not keep of it."""
 
     root: Path
     path: str
     kept: str = ""
     directory: bool = False
     node: Node | None = None
+    base: str = ""
+
+    def skip(self, skip: Skip) -> Skip:
+        """With --parents, patterns are about the paths that are kept."""
+        return (lambda path, directory: skip(f"{self.kept}/{path}", directory)) if self.kept else skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,61 +48,78 @@ class Digested:
 
 
 def find(root: Path, patterns: Sequence[str], command: str, *, parents: bool, context: bool) -> list[Source]:
-    """Raises `SampanError` in dockerd's words for what is not there. Blocks."""
+    """Raises `SampanError` in dockerd's words for what is not there. A pattern may match nothing (`yarn.lock*`).
+    Blocks."""
     found: list[Source] = []
     with openat2.root(root) as opened:
         for pattern in patterns:
-            matched = list(_matches(opened, root, pattern, parents))
-            if not matched:
-                if context and not _WILD.search(pattern):
-                    raise SampanError(
-                        f"{command} failed: file not found in build context or excluded by .dockerignore: "
-                        f"stat {_clean(pattern)}: file does not exist"
-                    )
-                if _WILD.search(pattern):
-                    raise SampanError(f"{command} failed: no source files were specified")
-                raise SampanError(f"{command} failed: stat {_clean(pattern)}: file does not exist")
+            matched = list(_matches(opened, root, pattern, parents, lambda path: _missing(path, command, context)))
+            if not matched and not _WILD.search(pattern):
+                raise _missing(_clean(pattern), command, context)
             found += matched
     return found
+
+
+def _missing(path: str, command: str, context: bool) -> SampanError:
+    where = "file not found in build context or excluded by .dockerignore: " if context else ""
+    return SampanError(f"{command} failed: {where}stat {path}: file does not exist")
 
 
 def _clean(pattern: str) -> str:
     return posixpath.normpath("/" + pattern).lstrip("/") or "."
 
 
-def check_escape(pattern: str, command: str) -> None:
-    """dockerd refuses what climbs out of the context; inside the root it could not anyway."""
-    if posixpath.normpath(pattern.lstrip("/")).split("/")[0] == "..":
+def check_escape(pattern: str, command: str, found: Sequence[Source]) -> None:
+    """What climbs out of the root is looked for inside it, as BuildKit does. When it is not there, dockerd's words."""
+    if not found and posixpath.normpath(pattern.lstrip("/")).split("/")[0] == "..":
         raise InvalidParameter(f"{command} failed: forbidden path outside the build context: {pattern} ()")
 
 
-def _matches(opened: int, root: Path, pattern: str, parents: bool) -> Iterator[Source]:
-    clean, base = _clean(pattern), _pivot(pattern, parents)
-    for path in _expanded(clean, lambda path: _listed(opened, path)):
+def _matches(
+    opened: int, root: Path, pattern: str, parents: bool, missing: Callable[[str], SampanError]
+) -> Iterator[Source]:
+    clean, base = _place(pattern, parents)
+    for path in _expanded(clean, parents, lambda path: _listed(opened, path)):
         try:
             descriptor = openat2.open_in_root(opened, path, os.O_PATH)
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                if path != clean and _is_link(opened, path):
+                    raise missing(path) from None
                 continue
             raise
         try:
             directory = stat.S_ISDIR(os.fstat(descriptor).st_mode)
         finally:
             os.close(descriptor)
-        yield Source(root, path, _kept(path, base) if parents else "", directory)
+        yield Source(root, path, _kept(path, base) if parents else "", directory, base=base)
 
 
-def _pivot(pattern: str, parents: bool) -> str:
-    """What stands before `/./` in a --parents source: it is not kept."""
-    return _clean(pattern.partition("/./")[0]) if parents and "/./" in pattern else ""
+def _is_link(opened: int, path: str) -> bool:
+    try:
+        descriptor = openat2.open_in_root(opened, path, os.O_PATH | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    os.close(descriptor)
+    return True
+
+
+def _place(pattern: str, parents: bool) -> tuple[str, str]:
+    """(path in the root, the part of it that --parents does not keep)."""
+    if not parents or "/./" not in pattern:
+        return _clean(pattern), ""
+    base, _, rest = pattern.partition("/./")
+    return _clean(f"{_clean(base)}/{_clean(rest)}"), _clean(base)
 
 
 def _kept(path: str, base: str) -> str:
-    return path.removeprefix(base + "/") if base and base != "." else path
+    if path == base:
+        return ""
+    return path.removeprefix(base + "/") if base != "." else path
 
 
-def _expanded(pattern: str, listed: Callable[[str], list[tuple[str, bool]]]) -> Iterator[str]:
-    """The paths a pattern with `*`, `?`, `[…]` (one level) and `**` (any) means, sorted."""
+def _expanded(pattern: str, deep: bool, listed: Callable[[str], list[tuple[str, bool]]]) -> Iterator[str]:
+    """The paths a pattern with `*`, `?`, `[…]` (one level) and, when `deep`, `**` (any) means, sorted."""
     if not _WILD.search(pattern):
         yield pattern
         return
@@ -113,17 +135,18 @@ def _expanded(pattern: str, listed: Callable[[str], list[tuple[str, bool]]]) -> 
         if not _WILD.search(part):
             waiting.append((f"{base}/{part}" if base else part, position + 1))
             continue
-        if part == "**":
+        any_level = deep and part == "**"
+        if any_level:
             waiting.append((base, position + 1))
         expression = _translated(part)
         for name, is_directory in listed(base):
             inner = f"{base}/{name}" if base else name
-            if part == "**":
+            if any_level:
                 if is_directory:
                     waiting.append((inner, position))
                 elif position == len(parts) - 1:
                     results.add(inner)
-            elif expression.fullmatch(name):
+            elif expression.fullmatch(name) and (is_directory or position == len(parts) - 1):
                 waiting.append((inner, position + 1))
     yield from sorted(results - {""})
 
@@ -173,7 +196,7 @@ def digested(found: Sequence[Source], skip: Skip, *, owner: bool, mode: bool) ->
     files: dict[str, str] = {}
     for source in found:
         shown = "" if source.directory else posixpath.basename(source.path)
-        for member in _members(source, skip, owner, mode):
+        for member in _members(source, source.skip(skip), owner, mode):
             place = posixpath.join(source.path, member.path) if member.path else source.path
             files[place] = member.digest
             line = f"{source.kept}\0{shown}\0{member.path}\0{member.digest}\n"
@@ -196,18 +219,18 @@ def _members(source: Source, skip: Skip, owner: bool, mode: bool) -> Iterator[ch
 
 def find_indexed(index: Index, root: Path, pattern: str, *, parents: bool) -> list[Source] | None:
     """As `find`, in a context that is not unpacked; None when that cannot tell: nothing found, or a symlink."""
-    clean, base = _clean(pattern), _pivot(pattern, parents)
+    clean, base = _place(pattern, parents)
     found: list[Source] = []
-    for path in _expanded_in(index, clean):
+    for path in _expanded_in(index, clean, parents):
         node = index.find(path)
         if node is None:
             return None
         kept = _kept(path, base) if parents else ""
-        found.append(Source(root, path, kept, node.is_directory, node))
+        found.append(Source(root, path, kept, node.is_directory, node, base))
     return found or None
 
 
-def _expanded_in(index: Index, pattern: str) -> list[str]:
+def _expanded_in(index: Index, pattern: str, deep: bool) -> list[str]:
     if not _WILD.search(pattern):
         return [pattern]
 
@@ -215,4 +238,4 @@ def _expanded_in(index: Index, pattern: str) -> list[str]:
         node = index.find(path)
         return [(name, child.is_directory) for name, child in node.children.items()] if node is not None else []
 
-    return list(_expanded(pattern, listed))
+    return list(_expanded(pattern, deep, listed))

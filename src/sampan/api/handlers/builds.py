@@ -22,6 +22,7 @@ from sampan.api.timestamps import rfc3339
 from sampan.builds import BuildOptions, StepFailed
 from sampan.builds.cache import CacheRecord
 from sampan.builds.context import Context
+from sampan.builds.dockerfile import DockerfileError
 from sampan.builds.progress import (
     AnyEvent,
     Cached,
@@ -84,6 +85,8 @@ async def _with_events(call: Call, options: BuildOptions, context: Context | Non
     except StepFailed as error:
         detail = {"message": error.message, "code": error.code}
         show({"error": error.message, "errorDetail": detail, "excerpt": error.excerpt, "step": tell.failed})
+    except DockerfileError as error:
+        show({"error": error.message, "errorDetail": {"message": error.message}, "excerpt": error.excerpt})
 
 
 class _Draining:

@@ -10,7 +10,9 @@ from sampan.errors import InvalidParameter
 
 class DockerfileError(InvalidParameter):
     """`message` is BuildKit's wording. `lines` are the places at fault, in the order they were found; empty when the
-    failure has no place. `excerpt.excerpt(error, source, name)` draws them."""
+    failure has no place. `excerpt` is their drawing, once somebody who has the file has made one."""
+
+    excerpt = ""
 
     def __init__(self, message: str, lines: Sequence[Lines] = ()) -> None:
         # An invalid byte of the file must not keep its error from being told as JSON.

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 
 from sampan.builds.dockerfile.ast import Lines
+from sampan.builds.dockerfile.errors import DockerfileError
 
 _RULE = "-" * 20
+
+
+@contextlib.contextmanager
+def drawn(source: bytes, name: str) -> Iterator[None]:
+    """A `DockerfileError` from inside gets its drawing."""
+    try:
+        yield
+    except DockerfileError as error:
+        error.excerpt = excerpts(source, error.lines, name)
+        raise
 
 
 def excerpts(source: bytes, places: Sequence[Lines], name: str = "Dockerfile") -> str:

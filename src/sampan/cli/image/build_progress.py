@@ -81,7 +81,9 @@ class Progress:
         sys.stderr.write(out)
         if code and message.startswith(_EXIT):
             command = message[len(_EXIT) :].rpartition("' returned a non-zero code")[0]
-            message = f'process "{command}" did not complete successfully: exit code: {code}'
+            from sampan.golang import quote
+
+            message = f"process {quote(command)} did not complete successfully: exit code: {code}"
         raise CliError(f"ERROR: failed to build: failed to solve: {message}")
 
     def _tell_warnings(self) -> None:
