@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import resource
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -226,7 +228,27 @@ class Hijacked(web.StreamResponse):
 
 
 class Server(web.Server):
-    """aiohttp's server, making `Connection`s."""
+    """aiohttp's server, making `Connection`s. Half of the descriptors this process may have are kept from clients: a
+    daemon that has none left can neither see a container end nor stop one."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._most = sys.maxsize if descriptors == resource.RLIM_INFINITY else descriptors // 2
 
     def __call__(self) -> RequestHandler:
+        if len(self._connections) >= self._most:
+            return _Refused()  # type: ignore[return-value]  # all that asyncio wants is a protocol
         return Connection(self, loop=self._loop, **self._kwargs)
+
+
+class _Refused(asyncio.Protocol):
+    """One client too many."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        log.warning("A client is refused: there are too many connections already")
+        body = b'{"message":"too many connections"}\n'
+        head = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nConnection: close\r\n"
+        transport.write(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        transport.close()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import re
 import time
@@ -21,7 +22,12 @@ KILLED = 137
 """The code recorded when conmon was killed and nobody saw the process end: 128 + SIGKILL, as dockerd records for a
 dead shim."""
 
+AGAIN = 1.0
+"""Seconds until an exit that could not be read is looked at again."""
+
 _ID = re.compile(r"[0-9a-f]{64}")
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,20 +111,39 @@ class Exits:
             self._report(path.name)
 
     def _report(self, name: str) -> None:
-        if _ID.fullmatch(name) and name not in self._seen and (exit := self.read(name)):
+        if not _ID.fullmatch(name) or name in self._seen:
+            return
+        try:
+            exit = self.read(name)
+        except OSError as error:  # no descriptor is left, say: an exit is told once, and must not be lost for that
+            log.error("the exit of container %s cannot be read now: %s", name, error.strerror)
+            asyncio.get_running_loop().call_later(AGAIN, self._report, name)
+            return
+        if exit is not None:
             self.put(exit)
+
+    def _look(self, number: int) -> None:
+        """Is what an exec's directory is watched for there?"""
+        found = self._execs.get(number)
+        try:
+            if found is not None and found():
+                self._unwatch(number)
+        except OSError as error:
+            log.error("the exit of an exec cannot be read now: %s", error.strerror)
+            asyncio.get_running_loop().call_later(AGAIN, self._look, number)
 
     async def _follow(self, watch: inotify.Inotify) -> None:
         async for event in watch.events():
             if event.mask & inotify.OVERFLOW:
                 self._scan()
-                for number, found in list(self._execs.items()):
-                    if found():
-                        self._unwatch(number)
+                for number in list(self._execs):
+                    self._look(number)
             elif event.watch == self._containers:
                 self._report(event.name)
-            elif (callback := self._execs.get(event.watch)) and (event.mask & inotify.IGNORED or callback()):
+            elif event.mask & inotify.IGNORED:
                 self._unwatch(event.watch)
+            else:
+                self._look(event.watch)
 
     async def stream(self) -> AsyncIterator[Exit]:
         self.listen()

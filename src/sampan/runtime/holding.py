@@ -7,6 +7,7 @@ given out again."""
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from sampan.linux import pidfd
 from sampan.runtime import cgroups, conmon, exits
 from sampan.runtime.bundle import Bundle
 from sampan.runtime.exits import Exits
+
+log = logging.getLogger(__name__)
 
 Keep = Callable[[Coroutine[Any, Any, None], str], None]
 """Runs a coroutine in the background, under a name."""
@@ -85,9 +88,15 @@ class Holding:
         self._keep(self._report(held), f"conmon of {held.bundle.id}")
 
     async def _report(self, held: Held) -> None:
-        if self._held.get(held.bundle.id) is not held:
+        while self._held.get(held.bundle.id) is held:
+            try:
+                exit = self._reports.read(held.bundle.id)
+                break
+            except OSError as error:  # no descriptor is left, say
+                log.error("the exit of container %s cannot be read now: %s", held.bundle.id, error.strerror)
+                await asyncio.sleep(exits.AGAIN)
+        else:
             return
-        exit = self._reports.read(held.bundle.id)
         if exit is None:  # killed: nobody holds the container's streams, nobody will see its end
             await cgroups.kill(held.cgroup)
             exit = exits.lost(held.bundle.id)
