@@ -52,7 +52,7 @@ class ManifestRecord(msgspec.Struct, omit_defaults=True):
     media_type: str
     size: int
     blobs: list[str] = []
-    """Config and layers that must be in the repository; foreign layers are not."""
+    """Config and layers that must be in the repository, also an index's; foreign layers are not."""
     manifests: list[str] = []
     """Children of an index."""
     subject: str = ""
@@ -93,7 +93,9 @@ def inspect(data: bytes, content_type: str) -> ManifestRecord:
         record.blobs = [document.config.digest, *(layer.digest for layer in document.layers if not layer.foreign)]
         record.artifact_type = record.artifact_type or document.config.media_type
     else:
-        record.manifests = [entry.digest for entry in document.manifests]
+        # BuildKit's caches (image-manifest=false, its older default) are indexes of layers and a config.
+        record.manifests = [one.digest for one in document.manifests if one.media_type in ("", *TYPES)]
+        record.blobs = [one.digest for one in document.manifests if one.media_type not in ("", *TYPES)]
     if about.subject is not None:
         record.subject = about.subject.digest
     for digest in (*record.blobs, *record.manifests, *([record.subject] if record.subject else [])):
