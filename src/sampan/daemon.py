@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import ctypes
 import gc
+import json
 import logging
 import os
 import resource
@@ -29,6 +30,7 @@ from sampan.settings import Settings
 
 if TYPE_CHECKING:
     from sampan.api.listeners import Listener
+    from sampan.api.metrics import Metrics
     from sampan.api.server import Api
     from sampan.engine import Engine
     from sampan.registry.serving import Serving
@@ -66,6 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("sampand needs to be started with root privileges", file=sys.stderr)
         return 1
     _log_to_stderr(settings)
+    _use_proxies(settings)
     _allow_many_files()
     _tune_memory()
     try:
@@ -87,19 +90,26 @@ def _reason(error: Exception) -> str:
 
 def load(flags: configuration.Given) -> Settings:
     """Settings from the flags and the file they name, or the default one if it exists."""
+    path, file = _file(flags)
+    return configuration.combine(_settable(flags), file or {}, path, merged=file is not None)
+
+
+def _settable(flags: configuration.Given) -> configuration.Given:
+    return {flag: value for flag, value in flags.items() if flag not in ("config-file", "validate")}
+
+
+def _file(flags: configuration.Given) -> tuple[Path, configuration.Given | None]:
+    """(daemon.json, what it sets); None where there is none and none was named."""
     path = Path(flags.get("config-file", configuration.DEFAULT_FILE))
     try:
         text = path.read_text()
     except FileNotFoundError:
         if "config-file" in flags:
-            raise ConfigurationError(
-                f"unable to configure the Sampan daemon with file {path}: open {path}: no such file or directory"
-            ) from None
-        text = ""
+            raise configuration.file_error(path, f"open {path}: no such file or directory") from None
+        return path, None
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"unable to configure the Sampan daemon with file {path}: {error}") from None
-    settable = {flag: value for flag, value in flags.items() if flag not in ("config-file", "validate")}
-    return configuration.combine(settable, configuration.from_file(path, text), path)
+        raise configuration.file_error(path, str(error)) from None
+    return path, configuration.from_file(path, text)
 
 
 # -- running -----------------------------------------------------------------------------------------
@@ -133,6 +143,8 @@ async def _run(settings: Settings, flags: configuration.Given) -> int:
     servers: list[asyncio.Server] = []
     registry = contextlib.AsyncExitStack()
     try:
+        if settings.metrics_addr:
+            await registry.enter_async_context(_metrics(settings, engine))
         if settings.registry:
             await registry.enter_async_context(_registry(settings, engine))
         for listener in listeners:
@@ -143,7 +155,8 @@ async def _run(settings: Settings, flags: configuration.Given) -> int:
             )
         settings.pidfile.parent.mkdir(parents=True, exist_ok=True)
         settings.pidfile.write_text(str(os.getpid()))
-        _watch_signals(loop, stop, flags)
+        _watch_signals(loop, stop)
+        loop.add_signal_handler(signal.SIGHUP, _reload, engine, flags)
         gc.collect()
         gc.freeze()
         log.info("API listen on %s", ", ".join(listening.describe(listeners)))
@@ -179,6 +192,13 @@ def _registry(settings: Settings, engine: Engine) -> Serving:
     return Serving(options, EngineStorage(engine.images.holdings, engine.linked))
 
 
+def _metrics(settings: Settings, engine: Engine) -> Metrics:
+    from sampan.api.metrics import Metrics
+
+    log.info("Metrics are at http://%s/metrics", settings.metrics_addr)
+    return Metrics(settings.metrics_addr, engine)
+
+
 @contextlib.contextmanager
 def _without_certificates() -> Iterator[None]:
     """aiohttp reads all of the host's CA certificates when it is imported: 40 ms and 2 MiB for a context that is never
@@ -204,23 +224,29 @@ async def _shut_down(api: Api, servers: list[asyncio.Server], listeners: list[Li
     await api.close(settings.shutdown_timeout)
 
 
-def _watch_signals(loop: asyncio.AbstractEventLoop, stop: asyncio.Event, flags: configuration.Given) -> None:
+def _watch_signals(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
     def terminate() -> None:
         if stop.is_set():
             log.warning("Forcing the shutdown: asked twice")
             os._exit(1)
         stop.set()
 
-    def reload() -> None:
-        try:
-            _set_level(load(flags))
-            log.info("Reloaded the log level; everything else needs a restart")
-        except ConfigurationError as error:
-            log.error("Reload failed: %s", error)
-
     loop.add_signal_handler(signal.SIGTERM, terminate)
     loop.add_signal_handler(signal.SIGINT, terminate)
-    loop.add_signal_handler(signal.SIGHUP, reload)
+
+
+def _reload(engine: Engine, flags: configuration.Given) -> None:
+    """SIGHUP: what dockerd reloads, and the log level. A file that cannot be meant changes nothing."""
+    path = Path(flags.get("config-file", configuration.DEFAULT_FILE))
+    log.info("Got signal to reload configuration, reloading from: %s", path)
+    try:
+        path, file = _file(flags)
+        engine.reload(configuration.reloaded(_settable(flags), file or {}, path, engine.settings))
+    except (ConfigurationError, SampanError) as error:
+        log.error("%s", error)
+        return
+    _set_level(engine.settings)
+    log.info("Reloaded configuration: %s", configuration.effective(engine.settings))
 
 
 def _unexpected(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
@@ -299,19 +325,40 @@ class _Formatter(logging.Formatter):
     """dockerd's lines: time="…" level=info msg="…"."""
 
     def format(self, record: logging.LogRecord) -> str:
-        seconds = int(record.created)
-        fraction = int((record.created - seconds) * 1_000_000_000)
-        moment = f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{fraction:09d}Z"
         message = record.getMessage().replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-        line = f'time="{moment}" level={_NAMES.get(record.levelno, "error")} msg="{message}"'
+        line = f'time="{_moment(record)}" level={_NAMES.get(record.levelno, "error")} msg="{message}"'
         if record.exc_info:
             line += "\n" + self.formatException(record.exc_info)
         return line
 
 
+class _JSONFormatter(logging.Formatter):
+    """dockerd's with --log-format json."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = record.getMessage()
+        if record.exc_info:
+            text += "\n" + self.formatException(record.exc_info)
+        level = _NAMES.get(record.levelno, "error")
+        return json.dumps({"level": level, "msg": text, "time": _moment(record)}, separators=(",", ":"))
+
+
+def _moment(record: logging.LogRecord) -> str:
+    seconds = int(record.created)
+    fraction = int((record.created - seconds) * 1_000_000_000)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{fraction:09d}Z"
+
+
+def _use_proxies(settings: Settings) -> None:
+    """Before anything is fetched: aiohttp takes them from the environment, and so do the programs we start."""
+    for name in ("http_proxy", "https_proxy", "no_proxy"):
+        if value := getattr(settings, name):
+            os.environ[name] = os.environ[name.upper()] = value
+
+
 def _log_to_stderr(settings: Settings) -> None:
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Formatter())
+    handler.setFormatter(_JSONFormatter() if settings.log_format == "json" else _Formatter())
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     _set_level(settings)
 

@@ -8,8 +8,12 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from sampan.builds import BuildCache, Builds
 from sampan.containers import Containers
@@ -18,7 +22,7 @@ from sampan.images import Images, Snapshots
 from sampan.linux.claims import Claims, Taken
 from sampan.networks import Networks
 from sampan.registry.linked import Linked
-from sampan.runtime import Runtime
+from sampan.runtime import Runtime, cgroups
 from sampan.settings import Settings
 from sampan.store import Database, EventLog
 from sampan.volumes import Volumes
@@ -69,10 +73,9 @@ class Engine:
             database,
             events,
             snapshots,
-            insecure_registries=settings.insecure_registries,
-            mirrors=settings.registry_mirrors,
             keepers=(cache.kept, linked),
         )
+        images.configure(settings)
         volumes = Volumes(settings.data_root, database, events)
         networks = Networks(settings, database, events)
         runtime = Runtime(settings.exec_root, settings.runtimes, settings.default_runtime)
@@ -98,6 +101,16 @@ class Engine:
             id=_engine_id(settings.data_root),
             _held=held,
         )
+
+    def reload(self, changes: Mapping[str, Any]) -> None:
+        """Settings that change, by attribute (`configuration.reloaded`). Publishes `reload`. What is under way goes on
+        with those it began with."""
+        for name, value in changes.items():
+            setattr(self.settings, name, value)
+        self.images.configure(self.settings)
+        if "runtimes" in changes or "default_runtime" in changes:
+            self.runtime.configure(self.settings.runtimes, self.settings.default_runtime)
+        self.events.publish("daemon", "reload", self.id, _reload_attributes(self.settings))
 
     async def close(self) -> None:
         """Stops watching; containers go on running."""
@@ -147,6 +160,35 @@ class Held:
             os.close(self._locks.pop())
         if self._claims is not None:
             self._claims.close()
+
+
+def _reload_attributes(settings: Settings) -> dict[str, str]:
+    """As dockerd's `daemon reload` event has them: lists as JSON, maps as Go prints them."""
+    unified = cgroups.mode() is cgroups.Mode.V2
+    features = " ".join(f"{name}:{str(on).lower()}" for name, on in sorted(settings.features.items()))
+    return {
+        "allow-nondistributable-artifacts": _json(settings.nondistributable_registries),
+        "debug": str(settings.debug).lower(),
+        "default-cgroupns-mode": settings.default_cgroupns_mode or ("private" if unified else "host"),
+        "default-ipc-mode": settings.default_ipc_mode,
+        "default-runtime": settings.default_runtime,
+        "default-shm-size": str(settings.default_shm_size),
+        "features": f"map[{features}]",
+        "insecure-registries": _json(settings.insecure_registries),
+        "labels": _json(settings.labels),
+        "live-restore": "true",
+        "max-concurrent-downloads": str(settings.max_concurrent_downloads),
+        "max-concurrent-uploads": str(settings.max_concurrent_uploads),
+        "max-download-attempts": str(settings.max_download_attempts),
+        "name": os.uname().nodename,
+        "registry-mirrors": _json(settings.registry_mirrors),
+        "runtimes": " ".join(f"{name}:{path}" for name, path in settings.runtimes.items()),
+        "shutdown-timeout": str(settings.shutdown_timeout),
+    }
+
+
+def _json(values: Sequence[str]) -> str:
+    return msgspec.json.encode(values).decode()
 
 
 def _in_use(what: str, pid: str) -> Conflict:

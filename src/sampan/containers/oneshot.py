@@ -22,6 +22,7 @@ from sampan.containers.model import Config, Container, HostConfig, NetworkingCon
 from sampan.containers.rules import resources
 from sampan.containers.rules.host import host
 from sampan.containers.spec import etc_files, networking, oci
+from sampan.containers.spec.security_options import Defaults
 from sampan.networks import Sandbox
 from sampan.runtime import Bundle, foreground
 
@@ -101,6 +102,7 @@ class OneShots:
                 netns=net.sandbox.netns,
                 mounts=shot.mounts,
                 files=net.files.mounts(shot.mounts),
+                defaults=Defaults.of(context.settings),
                 peer=self._peer,
             ),
         )

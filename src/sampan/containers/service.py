@@ -51,6 +51,7 @@ from sampan.containers.oneshot import OneShots
 from sampan.containers.roster import Record
 from sampan.containers.rules import signals
 from sampan.containers.spec import linking
+from sampan.containers.spec.security_options import Defaults
 from sampan.containers.streams import LogLine, Stream
 from sampan.containers.top import Processes
 from sampan.containers.watching import Watching
@@ -136,6 +137,7 @@ class Containers:
         except SampanError as error:
             error.message = f"failed to set log opts: {error.message}"
             raise
+        Defaults.of(self._context.settings)
         live = await self._reconcile.run()
         self._context.volumes.sweep()
         for record in live:

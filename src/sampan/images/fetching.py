@@ -26,8 +26,6 @@ from sampan.images.progress import LayerProgress
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-DOWNLOADS = 3
-"""At once, as dockerd's max-concurrent-downloads."""
 _TICK = 0.1
 
 
@@ -80,7 +78,6 @@ class Fetcher:
         self._holdings = holdings
         self._flights: dict[str, _Flight] = {}
         self._blob_locks: dict[str, tuple[asyncio.Lock, int]] = {}
-        self._slots = asyncio.Semaphore(DOWNLOADS)
 
     async def layer(self, source: Source, wanted: Wanted, line: LayerProgress) -> None:
         """Returns when blob and layer are both here. The caller leases them."""
@@ -105,7 +102,7 @@ class Fetcher:
     async def _fly(self, source: Source, wanted: Wanted, flight: _Flight) -> None:
         holdings = self._holdings
         try:
-            async with self._slots, self._blob_lock(wanted.descriptor.digest):
+            async with holdings.transfers.downloads, self._blob_lock(wanted.descriptor.digest):
                 if holdings.content.exists(wanted.descriptor.digest):
                     flight.report("Download complete")
                     await self._unpack(wanted, flight)

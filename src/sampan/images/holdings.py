@@ -23,6 +23,7 @@ from sampan.images import durability, layers, references
 from sampan.images.catalog import Catalog, ImageRecord
 from sampan.images.content import CHUNK, ContentStore
 from sampan.images.snapshots import Snapshots, purge
+from sampan.images.transfers import Transfers
 from sampan.store import Database
 
 log = logging.getLogger(__name__)
@@ -62,6 +63,7 @@ class Holdings:
     ) -> None:
         self.content = ContentStore(data_root)
         self.snapshots = snapshots
+        self.transfers = Transfers()
         self.catalog = Catalog(database, self.content)
         self.keepers = list(keepers)
         """Others that store things here (the built-in registry, the build cache): each says which blobs' digests and

@@ -116,17 +116,18 @@ class Catalog:
         interface = ip_interface(address)
         options = {
             _BRIDGE_OPTION + "default_bridge": "true",
-            _BRIDGE_OPTION + "enable_icc": "true",
-            _BRIDGE_OPTION + "enable_ip_masquerade": "true",
-            _BRIDGE_OPTION + "host_binding_ipv4": "0.0.0.0",
+            _BRIDGE_OPTION + "enable_icc": str(self._settings.icc).lower(),
+            _BRIDGE_OPTION + "enable_ip_masquerade": str(self._settings.ip_masq).lower(),
+            _BRIDGE_OPTION + "host_binding_ipv4": self._settings.ip,
             _BRIDGE_OPTION + "name": self._settings.bridge,
-            "com.docker.network.driver.mtu": "1500",
+            "com.docker.network.driver.mtu": str(self._settings.mtu),
         }
+        pool = IPAMPool(subnet=str(interface.network), gateway=str(interface.ip), ip_range=self._settings.fixed_cidr)
         return Network(
             id=known.id if known else secrets.token_hex(32),
             name="bridge",
             created=known.created if known else time.time_ns(),
-            ipam=IPAM(config=[IPAMPool(subnet=str(interface.network), gateway=str(interface.ip))]),
+            ipam=IPAM(config=[pool]),
             options=options,
             bridge=self._settings.bridge,
             link_made=bool(known and known.link_made and known.bridge == self._settings.bridge),
@@ -135,6 +136,8 @@ class Catalog:
 
     def create(self, spec: Network, host_subnets: list[Subnet]) -> Network:
         """Checks a user's wish as Docker does, completes it with subnets, gateways and a bridge name, and stores it."""
+        defaults = self._settings.default_network_options.get(spec.driver or "bridge", {})
+        spec = msgspec.structs.replace(spec, options={**defaults, **spec.options})
         self._check(spec)
         id = secrets.token_hex(32)
         bridge = ""

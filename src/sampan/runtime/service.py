@@ -57,6 +57,10 @@ class Runtime:
         self._holding = Holding(self._exits, self._keep)
         self._execs = Execs(self._conmon, self._invocation, self._exits, self._keep)
 
+    def configure(self, runtimes: Mapping[str, str], default: str) -> None:
+        """Other runtimes from now on: a reload's."""
+        self.runtimes = Runtimes(runtimes, default)
+
     def name(self, requested: str = "") -> str:
         """The runtime that will really be used for `--runtime requested`. Raises `InvalidParameter` for an unknown
         one."""

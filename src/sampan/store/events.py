@@ -66,6 +66,8 @@ class EventLog:
         self._subscriptions: set[Subscription] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._last = 0
+        self.observers: list[Callable[[Event], None]] = []
+        """Called with each event, on the loop; no listeners in the sense of `info`."""
 
     def bind(self, loop: asyncio.AbstractEventLoop) -> None:
         """Names the loop that listeners live on."""
@@ -95,6 +97,8 @@ class EventLog:
         self._loop.call_soon_threadsafe(self._deliver, event)
 
     def _deliver(self, event: Event) -> None:
+        for observer in self.observers:
+            observer(event)
         for subscription in tuple(self._subscriptions):
             subscription._offer(event)
 

@@ -14,7 +14,15 @@ from contextlib import ExitStack
 
 from sampan.containers.context import Context, Intent, name_conflict
 from sampan.containers.logs import log_drivers
-from sampan.containers.model import Config, Container, HostConfig, MountPoint, NetworkingConfig, RestartPolicy
+from sampan.containers.model import (
+    Config,
+    Container,
+    HostConfig,
+    MountPoint,
+    NetworkingConfig,
+    RestartPolicy,
+    Ulimit,
+)
 from sampan.containers.mountpoints import mounts
 from sampan.containers.roster import Record
 from sampan.containers.rules import merge, names, resources, validation
@@ -22,8 +30,6 @@ from sampan.containers.rules.host import Host, host
 from sampan.containers.spec import linking, networking, oci
 from sampan.errors import InvalidParameter, SampanError
 from sampan.images import Image, Platform, platforms
-
-DEFAULT_SHM_SIZE = 64 << 20
 
 
 class Creating:
@@ -187,10 +193,15 @@ def adapt(host_config: HostConfig, host: Host, context: Context) -> None:
         host_config.restart_policy = RestartPolicy(name="no")
     if host_config.memory > 0 and host_config.memory_swap == 0:
         host_config.memory_swap = host_config.memory * 2
-    host_config.shm_size = host_config.shm_size or DEFAULT_SHM_SIZE
-    host_config.ipc_mode = host_config.ipc_mode or "private"
+    settings = context.settings
+    host_config.shm_size = host_config.shm_size or settings.default_shm_size
+    host_config.ipc_mode = host_config.ipc_mode or settings.default_ipc_mode
     if not host_config.cgroupns_mode:
-        host_config.cgroupns_mode = "private" if host.unified else "host"
+        host_config.cgroupns_mode = settings.default_cgroupns_mode or ("private" if host.unified else "host")
+    own = {limit.name for limit in host_config.ulimits or []}
+    more = [Ulimit(name, *limit) for name, limit in settings.default_ulimits.items() if name not in own]
+    if more:
+        host_config.ulimits = [*(host_config.ulimits or []), *more]
     if host_config.oom_kill_disable is None and host.oom_control:
         host_config.oom_kill_disable = False
     for field in ("network_mode", "ipc_mode", "pid_mode"):

@@ -12,6 +12,7 @@ from sampan.containers.context import Context, not_running
 from sampan.containers.model import Container, Exec, ExecConfig, Status
 from sampan.containers.roster import Record
 from sampan.containers.spec import oci
+from sampan.containers.spec.security_options import Defaults
 from sampan.errors import Conflict, InvalidParameter, NotFound
 from sampan.runtime import Exit, StartFailed
 
@@ -94,7 +95,7 @@ class Execs:
             created, source = await context.runtime.exec(
                 bundle,
                 exec_.id,
-                oci.exec_process(container, config, bundle.rootfs),
+                oci.exec_process(container, config, bundle.rootfs, Defaults.of(self._context.settings)),
                 tty=config.tty,
                 stdin=config.attach_stdin and not detach,
                 attached=not detach,

@@ -26,6 +26,7 @@ from sampan.containers.model import Container, Status
 from sampan.containers.mountpoints import mounts as mount_points
 from sampan.containers.roster import Record
 from sampan.containers.spec import etc_files, linking, networking, oci
+from sampan.containers.spec.security_options import Defaults
 from sampan.errors import Conflict, NotModified, SampanError
 from sampan.networks import Sandbox
 from sampan.runtime import Bundle, Created, StartFailed, shm
@@ -115,6 +116,7 @@ class Starting:
                     shm=shared_memory,
                     rootfs_propagation=mount_points.rootfs_propagation(container.mounts),
                     linked=linking.environment(context, container),
+                    defaults=Defaults.of(context.settings),
                     peer=lambda ref: self._peer(container, ref),
                 ),
             )

@@ -12,7 +12,7 @@ from pathlib import Path
 from sampan.containers.context import Context
 from sampan.containers.model import Container
 from sampan.containers.spec import linking, networking
-from sampan.errors import InvalidParameter, SampanError
+from sampan.errors import InvalidParameter
 from sampan.networks import Sandbox, files
 
 
@@ -92,13 +92,9 @@ def _extra(context: Context, word: str) -> tuple[str, str]:
 
 
 def _host_gateway(context: Context) -> str:
-    """The default bridge's address: where containers reach the host."""
-    try:
-        pools = context.networks.get("bridge").ipam.config
-    except SampanError:
-        pools = []
-    if not pools or not pools[0].gateway:
+    found = context.networks.host_gateway()
+    if not found:
         raise InvalidParameter(
             "unable to derive the IP value for host-gateway: the default bridge is off (--bridge=none)"
         )
-    return pools[0].gateway.partition("/")[0]
+    return found

@@ -63,6 +63,8 @@ class Prepared:
     rootfs_propagation: str = ""
     linked: Sequence[str] = ()
     """Variables that `--link` gives; the container's own come after them."""
+    defaults: security_options.Defaults = field(default_factory=security_options.Defaults)
+    """The daemon's, of containers that do not say otherwise."""
     peer: Callable[[str], Peer] = _no_peer
     """Looks up the container of `container:ID`; raises when it does not run."""
 
@@ -70,7 +72,7 @@ class Prepared:
 def container_spec(container: Container, prepared: Prepared) -> dict[str, Any]:
     """config.json. Raises `SampanError` subclasses in Docker's words."""
     config, host = container.config, container.host_config
-    options = security_options.parse(host.security_opt)
+    options = security_options.parse(host.security_opt, prepared.defaults, privileged=host.privileged)
     process_label, mount_label = lsm.selinux_labels(options.labels)
     caps = capabilities.effective(host.cap_add, host.cap_drop, host.privileged)
     spaces = _namespaces(host, prepared)
@@ -105,7 +107,7 @@ def container_spec(container: Container, prepared: Prepared) -> dict[str, Any]:
             shm_size=host.shm_size or DEFAULT_SHM_SIZE,
             shm=_shm(host.ipc_mode, prepared),
             has_shm=host.ipc_mode != "none",
-            init=_init(host),
+            init=_init(host, prepared.defaults.init),
             devices=found,
             device_rules=host.device_cgroup_rules or (),
             resources=resources(host),
@@ -121,7 +123,12 @@ def container_spec(container: Container, prepared: Prepared) -> dict[str, Any]:
     )
 
 
-def exec_process(container: Container, config: ExecConfig, rootfs: Path) -> dict[str, Any]:
+def exec_process(
+    container: Container,
+    config: ExecConfig,
+    rootfs: Path,
+    defaults: security_options.Defaults | None = None,
+) -> dict[str, Any]:
     """The OCI process of an exec in a running container. `rootfs` is the bundle's."""
     own, host = container.config, container.host_config
     cwd = config.working_dir or own.working_dir or "/"
@@ -131,7 +138,7 @@ def exec_process(container: Container, config: ExecConfig, rootfs: Path) -> dict
         user = users.resolve(root, config.user or own.user, host.group_add or ())
         _refuse_leak(root, cwd)
     command = [config.cmd] if isinstance(config.cmd, str) else config.cmd or []
-    options = security_options.parse(host.security_opt)
+    options = security_options.parse(host.security_opt, defaults)
     return Process(
         args=command,
         env=environment(own, user.home, tty=config.tty, extra=config.env or ()),
@@ -283,9 +290,9 @@ def _shm(mode: str, prepared: Prepared) -> Path | None:
     return prepared.shm if mode == "shareable" else None
 
 
-def _init(host: HostConfig) -> str:
+def _init(host: HostConfig, default: bool) -> str:
     """catatonit does what Docker's tini does: reaps, and passes signals on. A pid namespace of others has its own."""
-    if not host.init or host.pid_mode:
+    if not (default if host.init is None else host.init) or host.pid_mode:
         return ""
     program = find("catatonit")
     if program is None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from sampan.errors import InvalidParameter
+from sampan.settings import Settings
 
 _TRUE, _FALSE = (
     frozenset({"1", "t", "T", "true", "TRUE", "True"}),
@@ -25,10 +27,33 @@ class SecurityOptions:
     writable_cgroups: bool = False
 
 
-def parse(options: Iterable[str] | None) -> SecurityOptions:
-    """Raises `InvalidParameter`."""
-    seccomp, apparmor, labels = "", "", []
-    no_new_privileges = writable_cgroups = False
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What the daemon's settings give containers that do not say otherwise. `seccomp` as in `SecurityOptions`."""
+
+    seccomp: str = ""
+    no_new_privileges: bool = False
+    init: bool = False
+
+    @classmethod
+    def of(cls, settings: Settings) -> Defaults:
+        """Reads the profile at each use, as dockerd does at its start. Raises `InvalidParameter`."""
+        profile = settings.seccomp_profile
+        if profile not in ("", "builtin", "unconfined"):
+            try:
+                profile = Path(profile).read_text()
+            except (OSError, UnicodeDecodeError) as error:
+                raise InvalidParameter(f"opening seccomp profile ({profile}) failed: {error}") from None
+        return cls("" if profile == "builtin" else profile, settings.no_new_privileges, settings.init)
+
+
+def parse(
+    options: Iterable[str] | None, defaults: Defaults | None = None, *, privileged: bool = False
+) -> SecurityOptions:
+    """`privileged`: the daemon's own profile is not for it. Raises `InvalidParameter`."""
+    defaults = defaults or Defaults()
+    seccomp, apparmor, labels = "" if privileged else defaults.seccomp, "", []
+    no_new_privileges, writable_cgroups = defaults.no_new_privileges, False
     for option in options or ():
         if option == "no-new-privileges":
             no_new_privileges = True

@@ -57,6 +57,8 @@ class Remote:
         self._user_agent = user_agent
         self._session: ClientSession | None = None
         self.tokens = Tokens(self.session, hosts)
+        self.attempts = 5
+        """For each blob, without progress: dockerd's max-download-attempts."""
         self.working: dict[str, Endpoint] = {}
         """The endpoint of each domain that answered last: where plain http had to do, https is not tried each time."""
 
@@ -175,7 +177,7 @@ class Repository:
                 raise failures.on_pull(error, self._reference) from None
             except wire.lost() as error:
                 tries = 1 if position > before else tries + 1
-                if tries >= _TRIES:
+                if tries >= self._remote.attempts:
                     raise SampanError(
                         f"download of blob {descriptor.digest} from {self._reference.domain} broke off after "
                         f"{position} of {descriptor.size} bytes: {str(error) or 'unexpected EOF'}"
