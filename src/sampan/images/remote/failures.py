@@ -113,6 +113,7 @@ def on_connection(error: BaseException, url: str) -> SampanError:
             "self-signed certificate in certificate chain": "x509: certificate signed by unknown authority",
             "unable to get local issuer certificate": "x509: certificate signed by unknown authority",
             "certificate has expired": "x509: certificate has expired or is not yet valid",
+            "certificate is not yet valid": "x509: certificate has expired or is not yet valid",
         }
         return SampanError(f"{asked}: tls: failed to verify certificate: {known.get(detail, f'x509: {detail}')}")
     if isinstance(error, ClientConnectorDNSError):
@@ -137,4 +138,6 @@ def on_connection(error: BaseException, url: str) -> SampanError:
         return SampanError(f"{asked}: dial tcp {error.host}:{error.port}: connect: {text}")
     if isinstance(error, ServerTimeoutError | TimeoutError | socket.timeout):
         return SampanError(f"{asked}: net/http: request canceled (timeout exceeded while awaiting headers)")
+    if isinstance(error, OSError) and error.strerror:
+        return SampanError(f"{asked}: {error.strerror.lower()}")
     return SampanError(f"{asked}: {str(error) or 'EOF'}")

@@ -76,7 +76,7 @@ class Hosts:
         nondistributable: Sequence[str] = (),
     ) -> None:
         self._certificates = certificates
-        self._contexts: dict[tuple[str, bool], ssl.SSLContext] = {}
+        self._contexts: dict[tuple[str, bool], tuple[list[tuple[Path, int]], ssl.SSLContext]] = {}
         self.configure(insecure, mirrors, nondistributable)
 
     def configure(self, insecure: Sequence[str], mirrors: Sequence[str], nondistributable: Sequence[str]) -> None:
@@ -120,11 +120,25 @@ class Hosts:
         return found
 
     def context(self, endpoint: Endpoint) -> ssl.SSLContext:
-        """TLS for an endpoint, made once for each host."""
+        """TLS for an endpoint, made once for each host and again when its certificates changed: like dockerd's, they
+        can be put there while the daemon runs.
+        """
+        found = self._certificate_files(endpoint.host)
         key = (endpoint.host, endpoint.insecure)
-        if key not in self._contexts:
-            self._contexts[key] = self._make_context(endpoint)
-        return self._contexts[key]
+        known = self._contexts.get(key)
+        if known is None or known[0] != found:
+            known = self._contexts[key] = found, self._make_context(endpoint, [path for path, _ in found])
+        return known[1]
+
+    def _certificate_files(self, host: str) -> list[tuple[Path, int]]:
+        """(path, mtime) of what the first of the certs.d directories has for a host."""
+        for root in self._certificates:
+            try:
+                paths = sorted((root / host).iterdir())
+            except OSError:
+                continue
+            return [(path, path.stat().st_mtime_ns) for path in paths if path.is_file()]
+        return []
 
     @cached_property
     def public(self) -> ssl.SSLContext:
@@ -133,31 +147,32 @@ class Hosts:
         """
         return ssl.create_default_context()
 
-    def _make_context(self, endpoint: Endpoint) -> ssl.SSLContext:
+    def _make_context(self, endpoint: Endpoint, certificates: Sequence[Path]) -> ssl.SSLContext:
         context = ssl.create_default_context()
         if endpoint.insecure:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
-        for root in self._certificates:
-            directory = root / endpoint.host
-            if directory.is_dir():
-                _load_certificates(context, directory)
-                break
+        for path in certificates:
+            _load_certificate(context, path)
         return context
 
 
-def _load_certificates(context: ssl.SSLContext, directory: Path) -> None:
-    for path in sorted(directory.iterdir()):
-        try:
-            if path.suffix == ".crt":
-                context.load_verify_locations(cafile=str(path))
-            elif path.suffix == ".cert":
-                key = path.with_suffix(".key")
-                if not key.exists():
-                    raise SampanError(f"missing key {key.name} for client certificate {path.name}")
-                context.load_cert_chain(str(path), str(key))
-        except (ssl.SSLError, OSError) as error:
-            raise SampanError(f"cannot use the certificate {path}: {error}") from None
+def _load_certificate(context: ssl.SSLContext, path: Path) -> None:
+    try:
+        if path.suffix == ".crt":
+            context.load_verify_locations(cafile=str(path))
+        elif path.suffix == ".cert":
+            key = path.with_suffix(".key")
+            if not key.exists():
+                raise SampanError(
+                    f"missing key {key.name} for client certificate {path.name}. "
+                    "CA certificates must use the extension .crt"
+                )
+            context.load_cert_chain(str(path), str(key))
+        elif path.suffix == ".key" and not path.with_suffix(".cert").exists():
+            raise SampanError(f"missing client certificate {path.with_suffix('.cert').name} for key {path.name}")
+    except (ssl.SSLError, OSError) as error:
+        raise SampanError(f"cannot use the certificate {path}: {error}") from None
 
 
 def _mirror(url: str) -> str:
