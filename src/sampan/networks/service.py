@@ -130,6 +130,17 @@ class Networks:
 
     # -- networks ----------------------------------------------------------------------------------------------
 
+    def host_gateway(self) -> str:
+        """What `host-gateway` stands for: the default bridge's address, where containers reach the host, or what the
+        daemon is told. "" without that bridge."""
+        if self._settings.host_gateway_ip:
+            return self._settings.host_gateway_ip
+        try:
+            pools = self.get("bridge").ipam.config
+        except SampanError:
+            return ""
+        return pools[0].gateway.partition("/")[0] if pools else ""
+
     def get(self, ref: str) -> Network:
         """By name, id or unique id prefix. Raises `NotFound("network … not found")`."""
         return self._catalog.get(ref)
