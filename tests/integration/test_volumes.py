@@ -83,8 +83,11 @@ def test_a_failing_mount_says_what_and_why(bench: Bench) -> None:
         bench.volumes.acquire("broken", "c1")
     assert caught.value.message == (
         f"error while mounting volume '{bench.data('broken')}': failed to mount local volume: "
-        f"mount /no/such:{bench.data('broken')}: no such file or directory"
+        f"mount /no/such:{bench.data('broken')}, flags: 0x1000: no such file or directory"
     )
+    bench.volumes.create("odd", options={"type": "nosuchfs", "device": ":/x", "o": "addr=127.0.0.1,ro,suid,soft"})
+    with pytest.raises(SampanError, match=r", flags: 0x1, data: addr=127.0.0.1,soft: no such device$"):
+        bench.volumes.acquire("odd", "c1")
 
 
 def test_after_a_restart_only_what_runs_stays_mounted(bench: Bench) -> None:

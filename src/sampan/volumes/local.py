@@ -33,6 +33,12 @@ _ATTRIBUTES: dict[str, tuple[int, int]] = {
     "relatime": (0, 0),
     "defaults": (0, 0),
 }
+# mount(2)'s flags, which Docker's messages show (linux/mount.h).
+_FLAGS = {
+    "ro": 1, "nosuid": 2, "nodev": 4, "noexec": 8, "noatime": 1 << 10, "nodiratime": 1 << 11, "bind": 1 << 12,
+    "rbind": 1 << 12 | 1 << 14, "relatime": 1 << 21, "strictatime": 1 << 24,
+}  # fmt: skip
+_CLEARS = {"rw": "ro", "suid": "nosuid", "dev": "nodev", "exec": "noexec", "atime": "noatime", "diratime": "nodiratime"}
 _PROPAGATION = frozenset({"private", "rprivate", "slave", "rslave", "shared", "rshared", "unbindable", "runbindable"})
 _NETWORKED = frozenset({"nfs", "nfs4", "cifs", "smb3"})
 
@@ -48,6 +54,13 @@ class MountOptions:
     attributes: int = 0
     propagation: str = ""
     data: list[tuple[str, str | None]] = field(default_factory=list)
+    flags: int = 0
+    """The same as `attributes`, `bind` and `recursive`, as mount(2) has it."""
+
+    def __str__(self) -> str:
+        """What a message says of it after device and target."""
+        data = ",".join(key if value is None else f"{key}={value}" for key, value in self.data)
+        return (f", flags: {self.flags:#x}" if self.flags else "") + (f", data: {data}" if data else "")
 
 
 def parse(options: Mapping[str, str]) -> MountOptions | None:
@@ -67,10 +80,11 @@ def parse(options: Mapping[str, str]) -> MountOptions | None:
 
 def _parse_words(device: str, kind: str, words: str) -> MountOptions:
     bind = recursive = False
-    attributes, propagation = 0, ""
+    attributes, flags, propagation = 0, 0, ""
     data: list[tuple[str, str | None]] = []
     for word in filter(None, words.split(",")):
         key, equals, value = word.partition("=")
+        flags = (flags | _FLAGS.get(word, 0)) & ~_FLAGS.get(_CLEARS.get(word, ""), 0)
         if word in ("bind", "rbind"):
             bind, recursive = True, word == "rbind"
         elif word in _ATTRIBUTES:
@@ -80,7 +94,7 @@ def _parse_words(device: str, kind: str, words: str) -> MountOptions:
             propagation = word
         else:
             data.append((key, value if equals else None))
-    return MountOptions(device, kind, bind, recursive, attributes, propagation, data)
+    return MountOptions(device, kind, bind, recursive, attributes, propagation, data, flags)
 
 
 def mount(options: MountOptions, target: Path) -> None:
@@ -94,7 +108,7 @@ def mount(options: MountOptions, target: Path) -> None:
         explained = error.strerror or str(error)
         raise SampanError(
             f"error while mounting volume '{target}': failed to mount local volume: "
-            f"mount {options.device}:{target}: {explained[:1].lower()}{explained[1:]}"
+            f"mount {options.device}:{target}{options}: {explained[:1].lower()}{explained[1:]}"
         ) from None
 
 

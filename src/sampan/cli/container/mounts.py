@@ -112,6 +112,8 @@ _OPTIONS_OF = {"BindOptions": "bind", "VolumeOptions": "volume", "ImageOptions":
 def _checked(found: dict[str, Any], options: dict[str, dict[str, Any]]) -> dict[str, Any]:
     if not found["Type"]:
         raise ValueError("type is required")
+    if not found.get("Target"):
+        raise ValueError("target is required")
     for name, kind in _OPTIONS_OF.items():
         if name in options and found["Type"] != kind:
             raise ValueError(f"cannot mix '{kind}-*' options with mount type '{found['Type']}'")

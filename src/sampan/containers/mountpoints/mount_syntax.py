@@ -305,7 +305,7 @@ def tmpfs_options(words: Sequence[str]) -> list[str]:
         elif value and key in _TMPFS_VALUES:
             kind = key
         else:
-            raise InvalidParameter(f'invalid tmpfs option "{word}"')
+            raise InvalidParameter(f'invalid tmpfs option "{key}"')
         kept.pop(kind, None)
         kept[kind] = word
     return list(kept.values())
