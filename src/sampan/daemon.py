@@ -42,6 +42,9 @@ _NAMES = {logging.DEBUG: "debug", logging.INFO: "info", logging.WARNING: "warnin
 _M_ARENA_MAX, _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -8, -1, -3
 """mallopt(3)."""
 _OPEN_FILES = 65536
+_AT_ONCE = 32
+"""Connections that asyncio accepts before it looks at any of them. It calls that the backlog: with a real one's 4096 a
+burst of clients takes every descriptor, and each failed accept is logged and tried again so many times a second."""
 _TRIM_AFTER = 20.0
 """Seconds between returns of freed memory to the kernel, when there was work."""
 
@@ -150,9 +153,8 @@ async def _run(settings: Settings, flags: configuration.Given) -> int:
         for listener in listeners:
             secure = context if listener.encrypted else None
             # Not create_unix_server: since Python 3.13 that removes the socket at the end, systemd's too.
-            servers.append(
-                await loop.create_server(api.server, sock=listener.socket, ssl=secure, backlog=listening.BACKLOG)
-            )
+            servers.append(await loop.create_server(api.server, sock=listener.socket, ssl=secure, backlog=_AT_ONCE))
+            listener.socket.listen(listening.BACKLOG)
         settings.pidfile.parent.mkdir(parents=True, exist_ok=True)
         settings.pidfile.write_text(str(os.getpid()))
         _watch_signals(loop, stop)
