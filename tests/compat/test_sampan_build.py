@@ -203,6 +203,19 @@ def test_a_build_for_two_platforms_is_one_index(
         assert platform in daemon.ok("inspect", "-f", "{{.Os}}/{{.Architecture}}", name)
 
 
+def test_a_base_for_another_platform_leaves_the_name_alone(
+    daemon: Daemon, other: Daemon, context: Path, registry: OwnRegistry
+) -> None:
+    name = f"{registry.address}/base/it:1"
+    built(daemon, context, "FROM scratch\nCOPY f.txt /\n", "--platform", TWO, "-t", name, "--push")
+    other.ok("pull", "-q", "--platform", "linux/amd64", name)
+    dockerfile = f"FROM {name}\nCOPY f.txt /g\n"
+    built(other, context, dockerfile, "--platform", "linux/arm64", "-t", "on-arm")
+    assert other.ok("inspect", "-f", "{{.Architecture}}", "on-arm", name) == "arm64\namd64"
+    built(other, context, dockerfile, "--platform", TWO, "-t", "on-both")
+    assert other.ok("inspect", "-f", "{{.Architecture}}", "on-both", name) == "amd64\namd64"
+
+
 # -- shared caches -----------------------------------------------------------------------------------
 STAGES = (
     "FROM busybox AS build\nRUN mkdir /out; cat /proc/sys/kernel/random/uuid > /out/n\n"
