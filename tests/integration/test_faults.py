@@ -3,6 +3,7 @@ that jumps, clients that do nothing or never read."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import io
 import os
@@ -18,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from sampan.containers.model import Status
+from sampan.containers.model import HealthcheckConfig, Status
 from support.daemon import Daemon
 from support.images import busybox_archive, busybox_layer, docker_archive
 from support.inprocess import InProcess
@@ -61,12 +62,17 @@ def state(daemon: Daemon, name: str) -> tuple[str, int]:
     return found["Status"], found["ExitCode"]
 
 
-def noise(size: int) -> bytes:
+def noise(size: int, name: str = "noise") -> bytes:
+    return packed((name, random.Random(1).randbytes(size)))
+
+
+def packed(*files: tuple[str, bytes]) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
-        info = tarfile.TarInfo("noise")
-        info.size = size
-        tar.addfile(info, io.BytesIO(random.Random(1).randbytes(size)))
+        for name, data in files:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
     return buffer.getvalue()
 
 
@@ -90,19 +96,24 @@ def on_a_disk(tag: str, *options: str | Path) -> Iterator[Daemon]:
             daemon.stop()  # unmounts by force what is still there, and fails for it
 
 
+def ext4(place: Path, size: int) -> Path:
+    """A file with an ext4 in it, to mount by a loop device; skips where there is none."""
+    image = place / "disk"
+    with image.open("wb") as file:
+        file.truncate(size)
+    for words in (["losetup", "-f"], ["mkfs.ext4", "-q", "-m", "0", "-N", "8192", image]):
+        if subprocess.run(words, capture_output=True, check=False).returncode != 0:
+            pytest.skip(f"{words[0]} does not work here")
+    return image
+
+
 @pytest.fixture(params=["tmpfs", "ext4"])
 def small(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Daemon]:
-    """A daemon whose data root is a disk of 64 MiB. ext4, by a loop device, keeps blocks for root, allocates late and
-    runs out of inodes, too."""
+    """A daemon whose data root is a disk of 64 MiB. ext4 allocates late, and lets overlayfs mount read-only when it is
+    full."""
     options: list[str | Path] = ["-t", "tmpfs", "-o", "size=64m", "none"]
     if request.param == "ext4":
-        image = tmp_path / "disk"
-        with image.open("wb") as file:
-            file.truncate(80 << 20)
-        made = subprocess.run(["mkfs.ext4", "-q", "-m", "0", "-N", "8192", image], capture_output=True, check=False)
-        if made.returncode != 0 or subprocess.run(["losetup", "-f"], capture_output=True, check=False).returncode != 0:
-            pytest.skip("no loop device here")
-        options = ["-o", "loop", image]
+        options = ["-o", "loop", ext4(tmp_path, 80 << 20)]
     with on_a_disk("small", *options) as daemon:
         daemon.start()
         daemon.load(busybox_archive())
@@ -173,6 +184,42 @@ def test_a_data_root_that_cannot_be_written_is_said() -> None:
         assert "Traceback" not in str(failure.value)
 
 
+def test_a_disk_that_fails_while_the_daemon_runs_stops_nobody(tmp_path: Path) -> None:
+    """ext4 goes read-only by itself at an error. What runs goes on and ends; what would write says why it cannot."""
+    with on_a_disk("rofs", "-o", "loop,errors=remount-ro", ext4(tmp_path, 96 << 20)) as daemon:
+        daemon.start()
+        daemon.load(busybox_archive())
+        start(daemon, "going", "while :; do echo line; sleep 0.1; done")
+        start(daemon, "brief", "sleep 1; exit 7")
+        api(daemon, "POST", "/containers/create?name=idle", {"Image": "busybox", "Cmd": ["sleep", "100"]})
+        break_disk(daemon.data_root)
+        refused: list[tuple[str, Any, str]] = [
+            ("/containers/create?name=n1", {"Image": "busybox", "Cmd": ["true"]}, "read-only file system"),
+            ("/volumes/create", {"Name": "v1"}, "read-only file system"),
+            ("/containers/idle/start", None, "read-only file system"),
+            ("/networks/create", {"Name": "n1"}, "disk I/O error"),
+        ]
+        for path, body, reason in refused:
+            status, answer = daemon.api("POST", path, body)
+            assert status == 500 and reason in answer["message"], (path, answer)
+        eventually(lambda: state(daemon, "brief") == ("exited", 7))
+        assert state(daemon, "going")[0] == "running"
+        api(daemon, "POST", "/containers/going/stop?t=0")
+        assert state(daemon, "going") == ("exited", 137)
+        assert daemon.terminate() == 0
+        with pytest.raises(AssertionError, match="failed to start daemon: .*read-only file system"):
+            daemon.start()
+
+
+def break_disk(place: Path) -> None:
+    mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
+    device = next(Path(words[0]).name for words in mounts if words[1] == str(place))
+    trigger = Path(f"/sys/fs/ext4/{device}/trigger_fs_error")
+    if not trigger.exists():
+        pytest.skip("this kernel cannot be asked for an error")
+    trigger.write_text("1")
+
+
 # -- a keeper that is killed -------------------------------------------------------------------------
 def test_a_container_whose_conmon_is_killed_ends_whole(daemon: Daemon, container_name: str) -> None:
     before = lasting(daemon)
@@ -188,26 +235,49 @@ def test_a_container_whose_conmon_is_killed_ends_whole(daemon: Daemon, container
 
 
 # -- a clock that jumps ------------------------------------------------------------------------------
-async def test_a_clock_that_jumps_back_breaks_no_order(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("hours", [-2, 24 * 365 * 20], ids=["back", "forward"])
+async def test_a_clock_that_jumps_breaks_no_order(monkeypatch: pytest.MonkeyPatch, hours: int) -> None:
+    """Two hours back (a host that was wrong), or twenty years on and back again (a dead battery, then NTP)."""
     engine = await InProcess("clock").open()
+    containers = engine.engine.containers
     try:
         await engine.load_busybox()
-        container = await engine.start("sh", "-c", "sleep 0.3; exit 4", name="timed")
-        real, real_ns = time.time, time.time_ns
-        monkeypatch.setattr(time, "time", lambda: real() - 7200)
-        monkeypatch.setattr(time, "time_ns", lambda: real_ns() - 7200 * 10**9)
-        await engine.engine.containers.start(await engine.create("true", name="later"))
-        code, _ = await engine.engine.containers.wait("timed")
-        after = engine.engine.containers.get(container.id)
+        container = await engine.start("sh", "-c", "echo said; sleep 0.3; exit 4", name="timed")
+        check = HealthcheckConfig(test=["CMD", "true"], interval=100_000_000)
+        healthy = await engine.start("sleep", "100", name="healthy", healthcheck=check)
+        jump(monkeypatch, hours)
+        await containers.start(await engine.create("true", name="later"))
+        code, _ = await asyncio.wait_for(containers.wait("timed"), 20)
+        after = containers.get(container.id)
         assert (code, after.state.status) == (4, Status.EXITED)
         assert after.state.finished_at >= after.state.started_at
+        await becomes_healthy(engine, healthy.id)
+        assert b"said" in await engine.logs("timed")
+        monkeypatch.undo()
+        await asyncio.wait_for(containers.stop("healthy", 0), 20)
         times = [event.time for event in engine.engine.events.history(0)]
         assert times == sorted(times)
         await engine.crash_and_open()
         assert engine.engine.containers.get("timed").state.exit_code == 4
+        assert engine.engine.images.resolve("busybox"), "twenty years are no reason to forget it"
     finally:
         monkeypatch.undo()
         await engine.close()
+
+
+def jump(monkeypatch: pytest.MonkeyPatch, hours: int) -> None:
+    real, real_ns = time.time, time.time_ns
+    monkeypatch.setattr(time, "time", lambda: real() + hours * 3600)
+    monkeypatch.setattr(time, "time_ns", lambda: real_ns() + hours * 3600 * 10**9)
+
+
+async def becomes_healthy(engine: InProcess, id: str) -> None:
+    for _ in range(200):
+        health = engine.engine.containers.get(id).state.health
+        if health is not None and health.status == "healthy":
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError("timers hang on the clock")
 
 
 # -- clients -----------------------------------------------------------------------------------------
@@ -242,30 +312,76 @@ def test_a_thousand_clients_that_do_nothing(daemon: Daemon) -> None:
     assert daemon.api("GET", "/_ping")[0] == 200
 
 
-def test_a_client_that_never_reads_its_stream_holds_nobody_up(daemon: Daemon, container_name: str) -> None:
-    api(daemon, "POST", f"/containers/create?name={container_name}", {"Image": "busybox", "Cmd": ["yes"]})
-    attach = (
-        f"POST /containers/{container_name}/attach?stream=1&stdout=1 HTTP/1.1\r\nHost: d\r\n"
-        "Connection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 0\r\n\r\n"
-    )
-    follow = f"GET /containers/{container_name}/logs?follow=1&stdout=1 HTTP/1.1\r\nHost: d\r\n\r\n"
-    slow = [connect(daemon, attach.encode()) for _ in range(3)]
-    time.sleep(0.2)
+def test_a_daemon_without_descriptors_left_recovers() -> None:
+    """More clients than it may have open: a container's end is seen all the same, and all is well when they have gone."""
+    daemon = Daemon("nofile")
+    try:
+        daemon.start(limits=("--nofile=256:256",))
+        daemon.load(busybox_archive())
+        start(daemon, "brief", "sleep 2; exit 7")
+        start(daemon, "going", "sleep 100")
+        idle = [connect(daemon) for _ in range(300)]
+        try:
+            assert daemon.api("GET", "/_ping")[0] == 503, "those that it needs itself are kept"
+            time.sleep(2)
+        finally:
+            for connection in idle:
+                connection.close()
+        eventually(lambda: daemon.api("GET", "/_ping")[0] == 200)
+        eventually(lambda: state(daemon, "brief") == ("exited", 7))
+        assert state(daemon, "going")[0] == "running"
+        start(daemon, "after", "sleep 100")
+        assert state(daemon, "after")[0] == "running"
+    finally:
+        daemon.stop()
+
+
+ATTACH = "POST /containers/{name}/attach?stream=1&stdout=1 HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n"
+STREAMS = {
+    "attach": ATTACH,
+    "logs": "GET /containers/{name}/logs?follow=1&stdout=1 HTTP/1.1\r\n",
+    "events": "GET /events HTTP/1.1\r\n",
+    "stats": "GET /containers/{name}/stats HTTP/1.1\r\n",
+    "export": "GET /containers/{name}/export HTTP/1.1\r\n",
+    "archive": "GET /containers/{name}/archive?path=/big HTTP/1.1\r\n",
+    "save": "GET /images/big/get HTTP/1.1\r\n",
+    "build": "POST /build HTTP/1.1\r\nContent-Type: application/x-tar\r\n",
+}
+
+
+@pytest.fixture(scope="module")
+def heavy(daemon: Daemon) -> Daemon:
+    """With an image that is large enough to block whoever sends it."""
+    daemon.load(docker_archive(["big:latest"], [busybox_layer(), noise(48 << 20, "big")], {}))
+    return daemon
+
+
+@pytest.mark.parametrize("kind", STREAMS)
+def test_a_client_that_never_reads_its_stream_holds_nobody_up(heavy: Daemon, container_name: str, kind: str) -> None:
+    """conmon stops a container whose attached client does not read; the daemon keeps nothing, and answers others."""
+    daemon, name = heavy, container_name
+    api(daemon, "POST", f"/containers/create?name={name}", {"Image": "big", "Cmd": ["yes"]})
+    body = b""
+    if kind == "build":
+        body = packed(("Dockerfile", b"FROM busybox\nRUN head -c 300000000 /dev/zero | tr '\\0' x\n"))
+    head = STREAMS[kind].format(name=name) + f"Host: d\r\nContent-Length: {len(body)}\r\n\r\n"
+    slow = [connect(daemon, head.encode() + body) for _ in range(3)] if kind == "attach" else []
+    api(daemon, "POST", f"/containers/{name}/start")
     before = pss(daemon)
-    api(daemon, "POST", f"/containers/{container_name}/start")
-    slow += [connect(daemon, follow.encode()) for _ in range(3)]
+    slow = slow or [connect(daemon, head.encode() + body) for _ in range(3)]
     try:
         time.sleep(1)
         for _ in range(20):
             assert daemon.api("GET", "/_ping")[0] == 200
         assert pss(daemon) - before < 32 << 10, "what nobody reads is not kept in memory"
-        quick = start(daemon, f"{container_name}b", "sleep 100")
+        quick = start(daemon, f"{name}b", "sleep 100")
         assert quick["State"]["Running"]
-        api(daemon, "DELETE", f"/containers/{container_name}b?force=1")
-        api(daemon, "DELETE", f"/containers/{container_name}?force=1")
+        api(daemon, "DELETE", f"/containers/{name}b?force=1")
+        api(daemon, "DELETE", f"/containers/{name}?force=1")
     finally:
         for connection in slow:
             connection.close()
+    eventually(lambda: not list((daemon.data_root / "builds").glob("context-*")))
 
 
 # -- a daemon that hangs -----------------------------------------------------------------------------

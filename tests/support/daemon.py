@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,12 +75,13 @@ class Daemon:
             self.host, self.socket = CONTROL, Path(CONTROL.removeprefix("unix://"))
 
     # -- life ------------------------------------------------------------------------------------
-    def start(self, *flags: str) -> Daemon:
+    def start(self, *flags: str, limits: Sequence[str] = ()) -> Daemon:
+        """`limits`: prlimit(1)'s options."""
         if CONTROL:
             return self
         (self.root / "daemon.json").touch()
         command = [
-            sys.executable, "-m", "sampan.daemon",
+            *(["prlimit", *limits] if limits else []), sys.executable, "-m", "sampan.daemon",
             "--host", self.host, "--data-root", self.data_root, "--exec-root", self.exec_root,
             "--pidfile", self.root / "sampand.pid", "--bridge", self.bridge, "--nft-table", self.table,
             "--cgroup-parent", self.cgroup_parent, "--default-address-pool", f"base={self.pool},size=24",

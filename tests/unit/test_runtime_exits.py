@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -75,3 +76,24 @@ async def test_a_directory_is_watched_until_its_exit_is_found(exits: Exits, tmp_
     await asyncio.wait_for(found.wait(), 5)
     exit = exec_exit(A, "x", place)
     assert exit is not None and (exit.exec_id, exit.exit_code) == ("x", 5)
+
+
+async def test_an_exit_that_cannot_be_read_now_is_read_later(
+    exits: Exits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A daemon without a descriptor left: an exit is told once, so it must be asked for again."""
+    monkeypatch.setattr("sampan.runtime.exits.AGAIN", 0.02)
+    left = [3]
+
+    def busy(id: str) -> bool:
+        left[0] -= 1
+        if left[0] >= 0:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return False
+
+    monkeypatch.setattr(exits, "_oom", busy)
+    exits.listen()
+    leave(tmp_path, A, "5")
+    assert (await following(exits)).exit_code == 5
+    leave(tmp_path, B, "6")
+    assert (await following(exits)).exit_code == 6, "the watch lives"
