@@ -313,7 +313,7 @@ def test_a_thousand_clients_that_do_nothing(daemon: Daemon) -> None:
 
 
 def test_a_daemon_without_descriptors_left_recovers() -> None:
-    """More clients than it may have open: a container's end is seen all the same, and all is well when they have gone."""
+    """More clients than it may have open: a container's end is seen all the same, and all is well when they go."""
     daemon = Daemon("nofile")
     try:
         daemon.start(limits=("--nofile=256:256",))
