@@ -21,7 +21,18 @@ import msgspec
 
 from sampan.errors import Conflict, SampanError
 from sampan.linux import pidfd
-from sampan.runtime import attachment, cgroups, conmon, exits, failures, foreground, roots, seccomp_bpf, terminal
+from sampan.runtime import (
+    attachment,
+    cgroups,
+    conmon,
+    exits,
+    failures,
+    few_files,
+    foreground,
+    roots,
+    seccomp_bpf,
+    terminal,
+)
 from sampan.runtime.attachment import Attachment
 from sampan.runtime.binaries import OCIRuntime, Runtimes, find
 from sampan.runtime.bundle import Bundle
@@ -74,6 +85,7 @@ class Runtime:
         it (never with a TTY, as in Docker). On failure nothing stays."""
         chosen = self.runtimes.for_spec(runtime, spec)
         roots.secure(spec)
+        spec, files = few_files.taken_out(spec)
         await self._clear(bundle, chosen)
         bundle.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         bundle.spec.write_bytes(msgspec.json.encode(await _with_filter(spec, chosen)))
@@ -93,6 +105,7 @@ class Runtime:
         started = conmon.spawn(command, self._invocation.environment)
         try:
             pid = await started.created()
+            few_files.put_on(pid, files)
         except conmon.ConmonFailed as failure:
             reason = failures.last_error(bundle.runtime_log) or failure.reason
             await self.delete(bundle, chosen.name)
