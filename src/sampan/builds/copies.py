@@ -130,10 +130,17 @@ class _Copying:
         if isinstance(copy, ast.Add) and copy.checksum:
             if len(copy.sources) != 1:
                 raise InvalidParameter("checksum can't be specified for multiple sources")
-            if remotes.parse(copy.sources[0]) is None:
+            remote = remotes.parse(copy.sources[0])
+            if remote is None:
                 raise InvalidParameter("checksum requires HTTP(S) or Git sources")
+            if isinstance(remote, remotes.Url):
+                remotes.check_digest(copy.checksum)
         for pattern in copy.sources:
-            if isinstance(copy, ast.Add) and (remote := remotes.parse(pattern)) is not None:
+            remote = remotes.parse(pattern)
+            if remote is not None and isinstance(copy, ast.Copy):
+                what = "git ref" if isinstance(remote, remotes.Git) else "URL"
+                raise InvalidParameter(f"source can't be a {what} for COPY")
+            if remote is not None and isinstance(copy, ast.Add):
                 place = await remotes.fetch(work, remote, copy, self._destination)
                 found.append(place)
                 continue

@@ -91,6 +91,11 @@ class Execution:
 
     async def _wait(self, index: int) -> State:
         """Another stage's result; it fails with its own failure, in its own task."""
+        if index not in self._tasks:  # only an ONBUILD trigger of a base names it
+            for needed in self.graph.needed(index):
+                if needed not in self._tasks:
+                    plan.add(self._plan, self.graph, needed)
+                    self._tasks[needed] = asyncio.ensure_future(self._stage(needed))
         return await asyncio.shield(self._tasks[index])
 
     # -- a stage -----------------------------------------------------------------------------------
@@ -158,6 +163,10 @@ class Execution:
         lines = self.graph.stages[index].stage.lines
         for trigger in triggers:
             instruction = parse_trigger(trigger, lines)
+            for source in self.graph.sources(instruction):
+                if source.stage is not None and index in self.graph.needed(source.stage):
+                    name = self.graph.stages[index].name
+                    raise DockerfileError(f"circular dependency detected on stage: {name}", [lines])
             sources = await self._sources(instruction)
             step = Step(started.step, lines.start, self._anew(index))
             state = await self._dispatch(step, state, instruction, sources)

@@ -6,7 +6,7 @@ from sampan.builds.dockerfile import checks
 from sampan.builds.dockerfile.excerpt import excerpt
 from sampan.builds.dockerfile.rules import Warning
 from sampan.builds.dockerfile.stage_checks import BaseFacts
-from sampan.builds.dockerfile.stages import Graph
+from sampan.builds.dockerfile.stages import Graph, context_name
 from sampan.builds.ignore import Ignore
 from sampan.builds.model import BuildOptions
 from sampan.builds.progress import Listener, Warned
@@ -14,23 +14,37 @@ from sampan.errors import SampanError
 from sampan.images import Images, Platform, platforms
 
 
-def lint(images: Images, graph: Graph, options: BuildOptions, ignored: Ignore | None, listener: Listener) -> None:
-    """Tells what is found. Raises `DockerfileError` when the Dockerfile wants findings to be errors."""
-    dockerfile = graph.dockerfile
-    given = {name: value for name, value in options.args.items() if value is not None}
-    found = checks.check(
-        graph,
+def lint(
+    images: Images,
+    source: bytes,
+    name: str,
+    graph: Graph | None,
+    options: BuildOptions,
+    ignored: Ignore | None,
+    listener: Listener,
+) -> None:
+    """Tells what is found; in a Dockerfile that is wrong (`graph` is None) what stands before the mistake. Raises
+    `DockerfileError` when the Dockerfile wants findings to be errors, and for --check also for a stage that cannot be
+    walked: in a build that may be the fault of a base that is not here yet."""
+    given = {key: value for key, value in options.args.items() if value is not None}
+    report = checks.examine(
+        source,
+        name,
+        stage=options.target,
+        contexts=[context_name(context) for context in options.contexts],
         given=given,
         target=options.platform or platforms.host(),
         build=platforms.host(),
-        facts=lambda index: _facts(images, graph, index, options),
+        facts=lambda index: _facts(images, graph, index, options) if graph is not None else None,
         ignore=ignored,
         all_stages=options.check and not options.target,
     )
-    for warning in found:
-        listener(_warned(warning, dockerfile.source, dockerfile.name))
-    if (error := checks.violation(found, checks.options_of(dockerfile.source, given))) is not None:
-        raise error
+    for warning in report.warnings:
+        listener(_warned(warning, source, name))
+    if graph is None or report.error is None:
+        return
+    if options.check or isinstance(report.error, checks.Violation):
+        raise report.error
 
 
 def _facts(images: Images, graph: Graph, index: int, options: BuildOptions) -> BaseFacts | None:

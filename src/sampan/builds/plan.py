@@ -30,30 +30,36 @@ def make(graph: Graph, labels: dict[str, str]) -> Plan:
             step=len(steps), text=arg.code, name=f"[internal] {arg.code}", line=arg.lines.start, keyword="ARG"
         )
     extra = (_label(labels, graph),) if labels else ()
+    plan = Plan(tuple(stages), steps, extra)
     for index in stages:
-        resolved = graph.stages[index]
-        prefix = resolved.name if len(graph.dockerfile.stages) > 1 else ""
-        own = () if resolved.context else resolved.stage.instructions
-        inside = [*own, *(extra if index == graph.target else ())]
-        total = 1 + sum(isinstance(one, _COUNTED) for one in inside)
-        number = 1
-        steps[index, -1] = Started(
-            step=len(steps),
-            text=resolved.stage.code,
-            name=f"[{_join(prefix, f'1/{total}')}] {resolved.stage.code}",
-            line=resolved.stage.lines.start,
-            keyword="FROM",
+        add(plan, graph, index)
+    return plan
+
+
+def add(plan: Plan, graph: Graph, index: int) -> None:
+    """A stage's steps, after all that are there."""
+    steps, resolved = plan.steps, graph.stages[index]
+    prefix = resolved.name if len(graph.dockerfile.stages) > 1 else ""
+    own = () if resolved.context else resolved.stage.instructions
+    inside = [*own, *(plan.extra if index == graph.target else ())]
+    total = 1 + sum(isinstance(one, _COUNTED) for one in inside)
+    number = 1
+    steps[index, -1] = Started(
+        step=len(steps),
+        text=resolved.stage.code,
+        name=f"[{_join(prefix, f'1/{total}')}] {resolved.stage.code}",
+        line=resolved.stage.lines.start,
+        keyword="FROM",
+    )
+    for position, one in enumerate(inside):
+        shown = prefix
+        if isinstance(one, _COUNTED):
+            number += 1
+            shown = _join(prefix, f"{number}/{total}")
+        name = f"[{shown}] {one.code}" if shown else one.code
+        steps[index, position] = Started(
+            step=len(steps), text=one.code, name=name, line=one.lines.start, keyword=one.name
         )
-        for position, one in enumerate(inside):
-            shown = prefix
-            if isinstance(one, _COUNTED):
-                number += 1
-                shown = _join(prefix, f"{number}/{total}")
-            name = f"[{shown}] {one.code}" if shown else one.code
-            steps[index, position] = Started(
-                step=len(steps), text=one.code, name=name, line=one.lines.start, keyword=one.name
-            )
-    return Plan(tuple(stages), steps, extra)
 
 
 def _join(prefix: str, count: str) -> str:

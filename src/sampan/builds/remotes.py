@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _SCP = re.compile(r"[A-Za-z0-9_.-]+@[A-Za-z0-9_.-]+:.+")
 _CHUNK = 1 << 18
+_DIGITS = {"sha256": 64, "sha384": 96, "sha512": 128}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,19 @@ def _git(url: str, fragment: str) -> Git:
     if ref.startswith("-"):
         raise InvalidParameter(f"invalid git reference: {ref}")
     return Git(url, ref, directory)
+
+
+def check_digest(text: str) -> None:
+    """Raises `InvalidParameter` in the words of go-digest."""
+    algorithm, colon, value = text.partition(":")
+    if not colon or not re.fullmatch(r"[a-z0-9]+(?:[.+_-][a-z0-9]+)*", algorithm) or not value:
+        raise InvalidParameter("invalid checksum digest format")
+    if algorithm not in _DIGITS:
+        raise InvalidParameter("unsupported digest algorithm")
+    if len(value) != _DIGITS[algorithm]:
+        raise InvalidParameter("invalid checksum digest length")
+    if not re.fullmatch(r"[a-f0-9]+", value):
+        raise InvalidParameter("invalid checksum digest format")
 
 
 async def fetch(work: Work, remote: Git | Url, add: ast.Add, destination: str) -> Source:

@@ -151,10 +151,14 @@ class Builds:
         wanted: list[Platform | None] = [*found.values()] or [options.platform]
         packaging.check(options.outputs, len(wanted) > 1, options.provenance is not None)
         with drawn(source, name):
-            dockerfile = await asyncio.to_thread(parse, source, name)
-            graphs = [(platform, self.graph(dockerfile, options, platform)) for platform in wanted]
-            if options.lint or options.check:
-                linting.lint(self._services.images, graphs[0][1], options, ignored, listener)
+            graph = None
+            try:
+                dockerfile = await asyncio.to_thread(parse, source, name)
+                graphs = [(platform, self.graph(dockerfile, options, platform)) for platform in wanted]
+                graph = graphs[0][1]
+            finally:
+                if options.lint or options.check:
+                    linting.lint(self._services.images, source, name, graph, options, ignored, listener)
         if options.check:
             return Built("", [], "")
         if options.describe:

@@ -106,12 +106,15 @@ def options_of(source: bytes, given: Mapping[str, str]) -> Options:
         raise DockerfileError(f"failed to parse check options: {error.message}") from None
 
 
-def violation(warnings: list[Warning], options: Options) -> DockerfileError | None:
+class Violation(DockerfileError):
     """The failure that `error=true` makes of findings."""
+
+
+def violation(warnings: list[Warning], options: Options) -> Violation | None:
     if not options.error or not warnings:
         return None
     names = dict.fromkeys(warning.rule.name for warning in warnings)
-    return DockerfileError(f"lint violation found for rules: {', '.join(names)}")
+    return Violation(f"lint violation found for rules: {', '.join(names)}")
 
 
 def _items(dockerfile: Dockerfile) -> Iterator[Stage | Instruction]:

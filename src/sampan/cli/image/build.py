@@ -46,6 +46,10 @@ def _build(cli: Cli, flags: Flags, args: list[str]) -> int:
         stream = _compressed(stream)
     method, as_json = build_request.call(flags)
     shown = display(cli, flags.text("progress"), flags.yes("quiet") and method == "build", flags.yes("explain"))
+    if method == "check":
+        from .build_checks import Checks
+
+        shown = Checks(as_json)
     agents = None
     if texts := flags.many("ssh"):
         from .build_ssh import Agents

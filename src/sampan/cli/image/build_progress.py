@@ -78,6 +78,7 @@ class Progress:
             out = f"------\n > {self.names[step]}:\n"
             out += "".join(f"{line}\n" for line in log.splitlines()[-10:]) + "------\n"
         out += event.get("excerpt", "")
+        self._tell_warnings()
         sys.stderr.write(out)
         if code and message.startswith(_EXIT):
             command = message[len(_EXIT) :].rpartition("' returned a non-zero code")[0]
