@@ -76,6 +76,7 @@ class Builds:
         self, settings: Settings, cache: BuildCache, images: Images, snapshots: Snapshots, containers: Containers
     ) -> None:
         self._data_root = settings.data_root
+        self._gc = settings.builder_gc
         self._contexts = Contexts(settings.data_root)
         self._contexts.clean()
         caches = Caches(settings.data_root)
@@ -201,8 +202,11 @@ class Builds:
 
     async def _collect(self) -> None:
         """The cache must not fill the disk: what was used longest ago goes, from where it takes more than its share."""
+        wanted, keep = self._gc
+        if not wanted:
+            return
         disk = os.statvfs(self._data_root)
-        keep = max(int(disk.f_blocks * disk.f_frsize * _SHARE), _LEAST)
+        keep = keep or max(int(disk.f_blocks * disk.f_frsize * _SHARE), _LEAST)
         if sum(record.size for record in self._services.cache.all()) > keep:
             await self.prune(lambda record: True, keep)
         oldest = time.time_ns() - _UNUSED

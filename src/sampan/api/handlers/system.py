@@ -43,7 +43,10 @@ answered, or it closes a channel twice. dockerd answers tens of milliseconds bef
 
 
 async def ping(call: Call) -> web.StreamResponse:
-    return web.Response(body=b"OK" if call.request.method == "GET" else b"", headers=_PING)
+    headers = _PING
+    if not call.engine.settings.features.get("buildkit", True):  # what the docker CLI then builds with
+        headers = {**_PING, "Builder-Version": "1"}
+    return web.Response(body=b"OK" if call.request.method == "GET" else b"", headers=headers)
 
 
 async def version(call: Call) -> web.StreamResponse:
