@@ -174,7 +174,7 @@ def test_the_file_the_argument_and_the_instruction_are_named(explain) -> None:  
     )
     assert reasons == [
         "a changed, b is gone, c is new",
-        "build arg V changed: it was '1', and is '2'",
+        "line 2 was not cached: COPY . .; build arg V changed: it was '1', and is '2'",
         "the instruction changed: it was RUN x",
     ]
 
@@ -191,3 +191,32 @@ def test_the_base_and_the_step_above_are_named(explain) -> None:  # type: ignore
 def test_a_pruned_record_is_told(explain) -> None:  # type: ignore[no-untyped-def]
     explain(("RUN a", "1", "0", {}))
     assert explain(("RUN a", "1", "0", {})) == ["its result was pruned from the cache"]
+
+
+def test_the_first_cause_is_named_for_what_follows_it(explain) -> None:  # type: ignore[no-untyped-def]
+    """And a base that changed for instructions that only moved."""
+    explain(("RUN a", "1", "0", {}), ("RUN b", "2", "1", {"ARG V": "1"}))
+    reasons = explain(("RUN b", "2b", "0b", {"ARG V": "1"}), base="sha256:other")
+    assert reasons == ["the base busybox changed: it was base, and is other"]
+
+
+def test_steps_that_a_shorter_dockerfile_no_longer_has_are_forgotten(tmp_path: Path) -> None:
+    database = Database(tmp_path / "state.db")
+    cache, traces = BuildCache(database), Documents(database, "build-trace", Trace)
+
+    def build(*texts: str, whole: bool) -> list[str]:
+        explanation = Explanation(traces, "x:latest", cache)
+        explanation.base(0, "busybox", "sha256:base")
+        reasons = []
+        for position, text in enumerate(texts):
+            step = Step(position + 1, position + 2)
+            reasons.append(explanation.reason(0, position, text, State(key="k"), step)(f"{text}'"))
+            explanation.done(0, position, text, State(key="k"), State(key=text), step)
+        explanation.save(whole)
+        return reasons
+
+    build("RUN a", "RUN b", whole=True)
+    build("RUN a", whole=False)  # it failed there
+    assert build("RUN a", "RUN c", whole=True)[1] == "the instruction changed: it was RUN b"
+    build("RUN a", whole=True)
+    assert build("RUN a", "RUN c", whole=True)[1] == "the instruction is new"

@@ -90,10 +90,13 @@ class Explanation:
             if any(one.text == text for place, one in self._before.steps.items() if place.startswith(f"{stage}/")):
                 return self._parent(stage, "the instructions before it changed")
             return f"the instruction changed: it was {earlier.text}"
-        if (files := _changed(earlier.inputs, step.inputs, "")) or stage in self._first:
-            return files or self._above(stage, "")
-        if changed := _changed(earlier.inputs, step.inputs, "ARG "):
-            return changed
+        if files := _changed(earlier.inputs, step.inputs, ""):
+            return files
+        arguments = _changed(earlier.inputs, step.inputs, "ARG ")
+        if stage in self._first:
+            return self._above(stage, "") + (f"; {arguments}" if arguments else "")
+        if arguments:
+            return arguments
         if earlier.parent != state.key:
             return self._parent(stage, "a step before it changed")
         return "a variable that it uses has another value"
