@@ -182,7 +182,7 @@ def _reload_attributes(settings: Settings) -> dict[str, str]:
         "max-download-attempts": str(settings.max_download_attempts),
         "name": os.uname().nodename,
         "registry-mirrors": _json(settings.registry_mirrors),
-        "runtimes": " ".join(f"{name}:{path}" for name, path in settings.runtimes.items()),
+        "runtimes": " ".join(f"{name}:{words[0]}" for name, words in settings.runtimes.items()),
         "shutdown-timeout": str(settings.shutdown_timeout),
     }
 

@@ -29,7 +29,8 @@ class Settings(msgspec.Struct, kw_only=True):
     address_pools: tuple[tuple[str, int], ...] = (("172.30.0.0/16", 24), ("10.201.0.0/16", 24))
     """(base CIDR, prefix length of each network)."""
     default_runtime: str = "crun"
-    runtimes: dict[str, str] = {}
+    runtimes: dict[str, tuple[str, ...]] = {}
+    """Program and first arguments, by name."""
     log_level: str = "info"
     log_format: str = "text"
     metrics_addr: str = ""

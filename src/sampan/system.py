@@ -227,7 +227,7 @@ def _features_of(path: str) -> str:
 
 def _runtime_paths(engine: Engine) -> dict[str, str]:
     paths = {name: found for name in ("crun", "runc") if (found := shutil.which(name))}
-    return paths | dict(engine.settings.runtimes)
+    return paths | {name: words[0] for name, words in engine.settings.runtimes.items()}
 
 
 def _runtimes(engine: Engine) -> list[RuntimeFacts]:

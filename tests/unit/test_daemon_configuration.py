@@ -24,7 +24,7 @@ def test_flags_in_every_form() -> None:
     assert made.hosts == ("unix:///a", "unix:///b", "unix:///c")
     assert (made.debug, made.log_level, made.tls, made.data_root) == (True, "warn", False, Path("/d"))
     assert (made.labels, made.address_pools) == (("a=b",), (("10.1.0.0/16", 24),))
-    assert made.runtimes == {"r": "/bin/r"}
+    assert made.runtimes == {"r": ("/bin/r",)}
 
 
 def test_the_file_has_dockers_keys() -> None:
@@ -32,7 +32,7 @@ def test_the_file_has_dockers_keys() -> None:
         file='{"hosts":["unix:///a"],"debug":true,"registry-mirrors":["http://m"],"runtimes":{"r":{"path":"/r"}}}'
     )
     assert (made.hosts, made.debug, made.registry_mirrors) == (("unix:///a",), True, ("http://m",))
-    assert made.runtimes == {"r": "/r"}
+    assert made.runtimes == {"r": ("/r",)}
 
 
 def test_log_options_from_flags_and_from_the_file() -> None:

@@ -46,8 +46,8 @@ def test_crun_is_the_default_and_dockers_names_mean_it(host: Host) -> None:
 
 def test_own_runtimes_by_path(host: Host) -> None:
     host.programs.add("kata")
-    runtimes = Runtimes({"k": "kata"}, "k")
-    assert (runtimes.get().command, runtimes.get().kind) == (("/bin/kata",), "")
+    runtimes = Runtimes({"k": ("kata", "-v")}, "k")
+    assert (runtimes.get().command, runtimes.get().kind) == (("/bin/kata", "-v"), "")
 
 
 def test_a_hybrid_host_runs_crun_where_the_second_tree_is_not_mounted(host: Host) -> None:

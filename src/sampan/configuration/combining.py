@@ -109,7 +109,7 @@ def effective(settings: Settings) -> str:
         value = getattr(settings, option.attribute)
         match option.kind:
             case "runtimes":
-                value = {name: {"path": path} for name, path in value.items()}
+                value = {name: {"path": words[0], "runtimeArgs": words[1:]} for name, words in value.items()}
             case "pools":
                 value = [{"base": base, "size": size} for base, size in value]
             case "ulimits":

@@ -88,7 +88,7 @@ def _read(option: Option, text: str) -> Any:
             name, equals, path = text.partition("=")
             if not equals or not name or not path:
                 raise ValueError(f"invalid argument for --add-runtime: {text}: use name=path")
-            return {name: path}
+            return {name: (path,)}
         case "pools":
             fields = dict(part.partition("=")[::2] for part in text.split(","))
             if set(fields) != {"base", "size"} or not fields["size"].isdigit():

@@ -113,12 +113,19 @@ def _typed(path: Path, key: str, kind: str, value: Any) -> Any:
     return value
 
 
-def _runtime(path: Path, name: str, value: Any) -> str:
+def _runtime(path: Path, name: str, value: Any) -> tuple[str, ...]:
+    """Program and first arguments. `args` is what nvidia-ctk writes and dockerd does not read."""
     if not isinstance(value, dict) or not isinstance(value.get("path"), str) or not value["path"]:
-        raise file_error(path, f"runtimes: {name}: a runtime needs a path")
-    if extra := sorted(set(value) - {"path"}):
-        raise file_error(path, f"runtimes: {name}: {', '.join(extra)}: only path is supported")
-    return str(value["path"])
+        raise file_error(path, f"runtimes: {name}: a runtime needs a path: containerd's shims are not supported")
+    arguments = value.get("runtimeArgs") or []
+    if not isinstance(arguments, list) or not all(isinstance(one, str) for one in arguments):
+        raise file_error(path, f"runtimes: {name}: runtimeArgs: a list of strings")
+    if value.get("runtimeType") not in (None, "", "io.containerd.runc.v2"):
+        raise file_error(path, f"runtimes: {name}: runtimeType: containerd's shims are not supported; use path")
+    extra = sorted(set(value) - {"path", "runtimeArgs", "runtimeType"})
+    if extra := [key for key in extra if value[key] or key not in ("args", "options")]:
+        raise file_error(path, f"runtimes: {name}: {', '.join(extra)}: only path and runtimeArgs are supported")
+    return value["path"], *arguments
 
 
 def _pool(path: Path, value: Any) -> tuple[str, int]:

@@ -13,7 +13,7 @@ import os
 import resource
 import shlex
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,15 +47,15 @@ class OCIRuntime:
 class Runtimes:
     """The runtimes of this host. Checked once; a missing program is an error only when it is asked for."""
 
-    def __init__(self, configured: Mapping[str, str], default: str) -> None:
+    def __init__(self, configured: Mapping[str, Sequence[str]], default: str) -> None:
         self._known: dict[str, OCIRuntime] = {}
         for name in ("crun", "runc"):
             if path := find(name):
                 self._known[name] = OCIRuntime(name, (path,), name)
-        for name, program in configured.items():
+        for name, (program, *arguments) in configured.items():
             path = find(program)
             kind = name if name in ("crun", "runc") else ""
-            self._known[name] = OCIRuntime(name, (path or program,), kind)
+            self._known[name] = OCIRuntime(name, (path or program, *arguments), kind)
         self.default = default
         self._replaced = ""
         self._accommodate_crun()

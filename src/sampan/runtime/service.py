@@ -12,7 +12,7 @@ import contextlib
 import os
 import shutil
 import signal as signals
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,12 +53,12 @@ class Created:
 
 
 class Runtime:
-    """`runtimes` maps a name (crun, runc, or daemon.json's own) to a path; `default` is tried first, and where crun
+    """`runtimes` maps a name (crun, runc, or daemon.json's own) to a command; `default` is tried first, and where crun
     refuses the host (cgroup hybrid with controllers on v2) runc takes its place, with one log line. Failures of the
     OCI runtime raise `failures.StartFailed` with Docker's wording ("OCI runtime create failed: … executable file not
     found in $PATH"); the container's exit code for them (126, 127, 128) is in `StartFailed.exit_code`."""
 
-    def __init__(self, exec_root: Path, runtimes: Mapping[str, str], default: str) -> None:
+    def __init__(self, exec_root: Path, runtimes: Mapping[str, Sequence[str]], default: str) -> None:
         self._exec_root = exec_root
         self.runtimes = Runtimes(runtimes, default)
         self._conmon = find("conmon") or "/usr/bin/conmon"
@@ -68,7 +68,7 @@ class Runtime:
         self._holding = Holding(self._exits, self._keep)
         self._execs = Execs(self._conmon, self._invocation, self._exits, self._keep)
 
-    def configure(self, runtimes: Mapping[str, str], default: str) -> None:
+    def configure(self, runtimes: Mapping[str, Sequence[str]], default: str) -> None:
         """Other runtimes from now on: a reload's."""
         self.runtimes = Runtimes(runtimes, default)
 
