@@ -291,6 +291,21 @@ async def test_volumes_are_filled_shared_and_removed_with_v(engine: InProcess) -
     assert engine.engine.volumes.all() == []
 
 
+async def test_right_after_a_start_the_program_is_there_to_be_looked_at_and_signalled(engine: InProcess) -> None:
+    containers = engine.engine.containers
+    for _ in range(3):
+        container = await engine.start("sleep", "100")
+        (row,) = (await containers.top(container.id)).rows
+        assert row[-1] == "sleep 100"
+        container = await engine.start("sleep", "100")
+        await containers.kill(
+            container.id, "HUP"
+        )  # which would end the runtime's init, but not a pid 1 without handler
+        assert (
+            container.state.running and Path(f"/proc/{container.state.pid}/cmdline").read_bytes() == b"sleep\x00100\0"
+        )
+
+
 async def test_events_tell_the_story_in_order(engine: InProcess) -> None:
     since = engine.engine.events.history(0)[-1].time + 1
     container = await engine.start("sleep", "100", name="story", labels={"a": "b"})

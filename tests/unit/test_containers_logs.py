@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,9 @@ from sampan.containers.logs import log_drivers, log_rotation
 from sampan.containers.logs.log_chain import Chain
 from sampan.containers.logs.log_format import Formatter, moment, stamp
 from sampan.containers.logs.log_reading import Growth, LogOptions, read
-from sampan.containers.model import LogConfig
+from sampan.containers.model import Container, LogConfig, State, Status
+from sampan.containers.roster import Record
+from sampan.containers.service import first_words
 from sampan.containers.streams import STDERR, STDOUT
 from sampan.errors import InvalidParameter
 
@@ -195,3 +198,16 @@ async def test_a_reader_that_was_overtaken_by_rotations_misses_nothing(tmp_path:
         seen += block
     chain.close()
     assert [line.split()[-1] for line in seen.splitlines()] == [b"2a", b"2b", b"3a", b"3b", b"4"]
+
+
+async def test_logs_right_after_a_start_wait_for_the_first_words() -> None:
+    run = Record(Container(id="c" * 64, state=State(status=Status.RUNNING, started_at=time.time_ns())))
+    waiting = asyncio.ensure_future(first_words(run))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    run.wake_exit((0, None))  # all that it said is in the file
+    await waiting
+    run.container.state.started_at -= SECOND
+    later = asyncio.ensure_future(first_words(run))
+    await asyncio.sleep(0)
+    assert later.done()

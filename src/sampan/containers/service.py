@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -386,6 +387,8 @@ class Containers:
                 container.host_config.log_config, config.labels or {}, config.env or [], self._log_tag(container)
             ).encode()
             details += b" "  # also where nothing is named
+        if not options.follow:
+            await first_words(record)
         wake = asyncio.Event()
         record.followers.add(wake)
         try:
@@ -460,3 +463,16 @@ class Containers:
 
     async def exec_resize(self, id: str, height: int, width: int) -> None:
         await self._execs.resize(id, height, width)
+
+
+_FIRST_WORDS = 50_000_000
+"""Nanoseconds from a start in which `logs` waits for what the program says at once: `start x; logs x` shows it with
+dockerd, whose `start` takes that long (docker-py's tests do so)."""
+
+
+async def first_words(record: Record) -> None:
+    left = record.container.state.started_at + _FIRST_WORDS - time.time_ns()
+    if record.container.state.running and 0 < left <= _FIRST_WORDS:
+        ended = record.exit()
+        await asyncio.wait([ended], timeout=left / 10**9)
+        ended.cancel()

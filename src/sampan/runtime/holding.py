@@ -40,6 +40,8 @@ class Held:
     closes_stdin: bool
     """The container's stdin ends with the client that is attached to it."""
     conmon_watch: int = -1
+    init: tuple[int, int] | None = None
+    """The runtime's program (device, inode), which `pid` is until it becomes the container's."""
 
 
 class Holding:

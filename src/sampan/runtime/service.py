@@ -40,7 +40,7 @@ from sampan.runtime.execs import Execs
 from sampan.runtime.exits import Exit
 from sampan.runtime.holding import Held, Holding, cgroup_in, read_pid
 from sampan.runtime.invocation import Invocation
-from sampan.runtime.start_gate import open_gate
+from sampan.runtime.start_gate import open_gate, program, replaced
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +156,9 @@ class Runtime:
     async def start(self, bundle: Bundle, runtime: str) -> None:
         """Lets the container's process run."""
         chosen = self.runtimes.get(runtime)
+        held = self._holding.get(bundle)
+        if held is not None:
+            held.init = program(held.pid)
         if await open_gate(chosen.kind, self._invocation.state(chosen, bundle.id) / "exec.fifo"):
             return
         failure = await self._invocation.run(chosen, bundle, "start", bundle.id)
@@ -186,6 +189,8 @@ class Runtime:
         """Signals init (by pidfd when it can); `all` signals every process of the cgroup. Raises `Conflict` when it
         does not run."""
         held = self._holding.find(bundle)
+        if signal != signals.SIGKILL:
+            await _started(held)
         if all:
             reached = bool(cgroups.signal_all(held.cgroup, signal))
         else:
@@ -230,7 +235,9 @@ class Runtime:
 
     async def pids(self, bundle: Bundle, runtime: str) -> list[int]:
         """Host pids in the container's cgroup."""
-        return cgroups.pids(self._holding.find(bundle).cgroup)
+        held = self._holding.find(bundle)
+        await _started(held)
+        return cgroups.pids(held.cgroup)
 
     def cgroup(self, bundle: Bundle) -> str:
         """The container's cgroup path: for stats. Raises `Conflict` when it does not run."""
@@ -395,3 +402,11 @@ def _tidy(bundle: Bundle) -> None:
         *("oom", "runtime.log", "command.log"),
     ):
         (bundle.path / name).unlink(missing_ok=True)
+
+
+async def _started(held: Held) -> None:
+    """Who signals or looks right after a start means the program, and not the runtime's init, which a signal may end:
+    dockerd's `start` returns late enough for that. Ours does not wait, as most who start a container do neither."""
+    if held.init is not None:
+        await replaced(held.pid, held.init)
+        held.init = None

@@ -27,6 +27,23 @@ async def open_gate(kind: str, fifo: Path) -> bool:
         return False
 
 
+def program(pid: int) -> tuple[int, int] | None:
+    """What a process executes, as (device, inode); None when it has ended."""
+    try:
+        found = os.stat(f"/proc/{pid}/exe")  # noqa: PTH116 (a link of the kernel's)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+async def replaced(pid: int, init: tuple[int, int]) -> None:
+    """Returns when `pid` executes something else, or has ended; after a tenth of a second in any case."""
+    for _ in range(100):
+        if program(pid) != init:
+            return
+        await asyncio.sleep(0.001)
+
+
 def _open_crun(fifo: Path) -> bool:
     descriptor = os.open(fifo, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # ENXIO: no init reads
     try:
