@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import time
@@ -122,6 +123,41 @@ async def test_a_push_between_two_steps_gets_its_blob_back(place: Place) -> None
     place.storage.set_aside = slow  # type: ignore[method-assign]
     assert (await place.collector().run()).blobs == 0
     assert await place.repositories.repository("x/y").has(layer) == 5
+
+
+async def test_who_asks_while_a_blob_is_set_aside_gets_it_when_it_is_back(place: Place) -> None:
+    layer = await place.blob(b"layer")
+    await place.blob(b"{}")
+    pushed = await place.manifest(image(b"{}", b"layer"), "v1")
+    aside = {one: await place.storage.set_aside(one) for one in (layer, pushed)}
+
+    async def back() -> None:
+        await asyncio.sleep(0.1)
+        for one, token in aside.items():
+            await place.storage.restore(token or "", one)
+
+    record = await place.repository.record(pushed)
+    assert record is not None
+    _, size, _, data = await asyncio.gather(
+        back(),
+        place.repository.has(layer),
+        place.manifest(image(b"{}", b"layer"), "v2"),
+        place.repository.manifest(pushed, record),
+    )
+    assert size == 5 and digest(data) == pushed
+
+
+async def test_two_collections_at_once_do_not_trip_over_each_other(place: Place) -> None:
+    for number in range(5):
+        layer = f"layer {number}".encode()
+        await place.blob(layer)
+        await place.blob(b"{}")
+        await place.manifest(image(b"{}", layer), "v1")
+    place.age()
+    first, second = place.collector(untagged=True), place.collector(untagged=True)
+    await asyncio.gather(first.run(), second.run(), first.run())
+    left = [entry.key async for entry in place.storage.entries("repositories/a/b/_manifests/")]
+    assert len(left) == 1
 
 
 async def test_what_a_killed_collection_set_aside_comes_back(place: Place) -> None:

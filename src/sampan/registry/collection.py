@@ -19,9 +19,11 @@ import asyncio
 import logging
 import time
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from sampan.registry.digests import of_hex
+from sampan.registry.failures import Refusal
 from sampan.registry.metrics import Metrics
 from sampan.registry.repositories import Repositories
 from sampan.registry.storage import UploadUnknown
@@ -131,9 +133,10 @@ class Collector:
             )
             if named or (record is not None and record.subject.partition(":")[2] in set(records) - unwanted):
                 continue
-            await repository.delete_manifest(of_hex(hex))
+            with suppress(Refusal):  # another process's collection came first
+                await repository.delete_manifest(of_hex(hex))
+                done.manifests += 1
             records[hex] = None
-            done.manifests += 1
         needed = {hex for hex, record in records.items() if record is not None}
         for record in records.values():
             if record is not None:

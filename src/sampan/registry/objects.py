@@ -143,7 +143,10 @@ class Objects:
         if head is None or head.size >= _COPY_LIMIT:
             return None
         aside = f"aside/{hex_of(digest)}-{secrets.token_hex(8)}"
-        await self._obstore.copy_async(self._store, _blob(digest), aside)
+        try:
+            await self._obstore.copy_async(self._store, _blob(digest), aside)
+        except FileNotFoundError:  # another process's collection came first
+            return None
         await self._drop(_blob(digest))
         return aside
 

@@ -42,6 +42,8 @@ TOUCHED_AFTER = 3600.0
 """Seconds after which a mirror's manifest that is asked for is written anew."""
 _DESCRIPTION = "org.opencontainers.image.description"
 _AT_ONCE = 16
+_PUT_BACK_WITHIN = (0.02, 0.1, 0.4, 1.0, 2.0)
+"""Seconds between looks."""
 
 
 class Repositories:
@@ -97,6 +99,17 @@ class Repository:
             return None
         if renew and linked < time.time() - RENEWED_AFTER:
             await self.link(digest)
+        return await self._size(digest)
+
+    async def _size(self, digest: str) -> int | None:
+        """The size of a blob that ought to be here. A collection that has set it aside puts it back as soon as it
+        sees that somebody links it again.
+        """
+        for pause in _PUT_BACK_WITHIN:
+            size = await self.storage.blob_size(digest)
+            if size is not None:
+                return size
+            await asyncio.sleep(pause)
         return await self.storage.blob_size(digest)
 
     async def blob(self, digest: str, renew: bool = False) -> int:
@@ -148,6 +161,8 @@ class Repository:
                 await self.storage.put(self._manifest_key(digest), data)
 
     async def manifest(self, digest: str, record: ManifestRecord) -> bytes:
+        if await self._size(digest) is None:
+            raise Refusal(MANIFEST_UNKNOWN, "the manifest's stored bytes are gone", {"digest": digest})
         data = b"".join([chunk async for chunk in self.storage.read_blob(digest, 0, record.size)])
         if digests.of(data, algorithm_of(digest)) != digest:
             raise Refusal(MANIFEST_UNKNOWN, "the manifest's stored bytes are damaged", {"digest": digest})
