@@ -272,25 +272,7 @@ async def test_events_until_a_past_time_end(api: Served) -> None:
     )
 
 
-async def test_buildx_is_told_in_its_own_protocol_that_there_is_no_buildkit(api: Served) -> None:
-    assert (await api.ask("POST", "/grpc"))[0] == 500
-    reader, writer = await api.connect()
-    writer.write(b"POST /grpc HTTP/1.1\r\nHost: d\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n")
-    assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
-    preface, settings = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\0\0\0\x04\0\0\0\0\0"
-    for piece in (
-        preface[:5],
-        preface[5:] + settings + b"\0\0\x08\x06\0\0\0\0\0pingpong",
-        b"\0\0\x01\x01\x04\0\0\0\x03\x83",
-    ):
-        writer.write(piece)
-        await asyncio.sleep(0.01)
-    assert await reader.readexactly(9 + 9) == settings + b"\0\0\0\x04\x01\0\0\0\0", (
-        "settings, and the client's accepted"
-    )
-    assert await reader.readexactly(9 + 8) == b"\0\0\x08\x06\x01\0\0\0\0pingpong"
-    head = await reader.readexactly(9)
-    assert (head[3], head[4], head[8]) == (1, 5, 3), "one HEADERS frame ends stream 3"
-    reply = await reader.readexactly(int.from_bytes(head[:3], "big"))
-    assert b"\x0bgrpc-status\x0212" in reply and b"set DOCKER_BUILDKIT=0" in reply
-    writer.close()
+async def test_buildkits_doors_want_an_upgrade(api: Served) -> None:
+    for path, expected in (("/grpc", 500), ("/session", 400)):
+        status, _, body = await api.ask("POST", path)
+        assert (status, json.loads(body)["message"]) == (expected, "no upgrade proto in request")

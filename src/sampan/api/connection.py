@@ -13,13 +13,16 @@ import re
 import resource
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import StreamReader, web
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web_protocol import RequestHandler
 
 from sampan.api.call import reply
+
+if TYPE_CHECKING:
+    from sampan.buildkit.service import BuildKit
 
 log = logging.getLogger("sampan.api")
 
@@ -59,6 +62,11 @@ class Connection(RequestHandler):
         self._asked: StreamReader | None = None
         """The body of the last request, until all are answered."""
         self._early_paused = False
+
+    @property
+    def server(self) -> Server:
+        assert isinstance(self._manager, Server)
+        return self._manager
 
     # -- the gate ----------------------------------------------------------------------------------
     def data_received(self, data: bytes) -> None:
@@ -229,7 +237,12 @@ class Hijacked(web.StreamResponse):
 
 class Server(web.Server):
     """aiohttp's server, making `Connection`s. Half of the descriptors this process may have are kept from clients: a
-    daemon that has none left can neither see a container end nor stop one."""
+    daemon that has none left can neither see a container end nor stop one.
+
+    `buildkit`: the other front door, once somebody has knocked there.
+    """
+
+    buildkit: BuildKit | None = None
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)

@@ -6,7 +6,6 @@ from __future__ import annotations
 from sampan.api.handlers import buildkit, builds, containers, files, images, networks, streams, system, volumes
 from sampan.api.routing import Route
 
-_NO_BUILDKIT = "BuildKit's protocol; builds go through POST /build"
 _NO_PLUGINS = "managed plugins"
 _NO_SWARM = "swarm mode: answered as a node that is in no swarm"
 
@@ -88,8 +87,8 @@ ROUTES: tuple[Route, ...] = (
     Route("PUT", "/volumes/{name}", volumes.update, since=(1, 42)),
     Route("DELETE", "/volumes/{name}", volumes.delete),
     # BuildKit's own protocol
-    Route("POST", "/session", buildkit.session, since=(1, 31), lacks=_NO_BUILDKIT),
-    Route("POST", "/grpc", buildkit.grpc, since=(1, 31), lacks=_NO_BUILDKIT),
+    Route("POST", "/session", buildkit.session, since=(1, 31)),
+    Route("POST", "/grpc", buildkit.grpc, since=(1, 31)),
     # Plugins: none
     Route("GET", "/plugins", system.plugins, since=(1, 25)),
     Route("GET", "/plugins/{name}/json", system.plugin_missing, since=(1, 25), lacks=_NO_PLUGINS),

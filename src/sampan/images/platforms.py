@@ -10,6 +10,7 @@ import functools
 import os
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 from sampan.errors import InvalidParameter
 from sampan.images.model import Platform
@@ -51,6 +52,17 @@ def host() -> Platform:
     """This machine's."""
     architecture, variant = _MACHINES.get(os.uname().machine, (os.uname().machine, ""))
     return Platform(os="linux", architecture=architecture, variant=variant)
+
+
+def runnable() -> list[Platform]:
+    """What programs can be run here: this machine's own platform first, then those that an interpreter is registered
+    for (binfmt_misc, as qemu-user-static and docker/binfmt register theirs)."""
+    found = [host()]
+    for machine, (architecture, variant) in _MACHINES.items():
+        platform = Platform(os="linux", architecture=architecture, variant=variant)
+        if platform not in found and Path(f"/proc/sys/fs/binfmt_misc/qemu-{machine}").exists():
+            found.append(platform)
+    return found
 
 
 def normalize(platform: Platform) -> Platform:

@@ -43,6 +43,10 @@ from sampan.builds.ssh import FAILURE, LIMIT
 from sampan.errors import InvalidParameter, NotSupported, SampanError
 from sampan.images.service import Progress
 
+_OLD_BUILDKIT = (
+    "BuildKit without buildx, as docker CLIs before 23.0 had it, is not supported: set DOCKER_BUILDKIT=0, or install "
+    "the buildx plugin"
+)
 _RED, _PLAIN = "\x1b[91m", "\x1b[0m"
 _WAITING = 256
 """Messages, of up to 64 KiB each."""
@@ -50,7 +54,7 @@ _WAITING = 256
 
 async def build(call: Call) -> web.StreamResponse:
     if call.text("version") == "2":
-        raise NotSupported("this daemon does not speak BuildKit's protocol yet: set DOCKER_BUILDKIT=0")
+        raise NotSupported(_OLD_BUILDKIT)
     options = build_request.options(call)
     events = call.flag("events")
     quiet = call.flag("q")
@@ -118,7 +122,7 @@ class _Events(_Draining):
 async def _context(call: Call, options: BuildOptions) -> tuple[Context | None, BuildOptions]:
     remote = call.text("remote")
     if remote == "client-session":
-        raise NotSupported("this daemon does not speak BuildKit's protocol yet: set DOCKER_BUILDKIT=0")
+        raise NotSupported(_OLD_BUILDKIT)
     if remote:
         return await call.engine.builds.fetch(remote, options)
     return await call.engine.builds.receive(_body(call), options), options

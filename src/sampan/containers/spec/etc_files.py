@@ -28,6 +28,13 @@ class EtcFiles:
         covered = {mount["destination"] for mount in users}
         return {destination: source for destination, source in own.items() if destination not in covered}
 
+    def below(self, users: Iterable[Mapping[str, object]]) -> dict[str, Path]:
+        """As `mounts`, of a build's step: there a mount over /etc hides them (BuildKit), in a container they are put
+        into it (dockerd)."""
+        users = list(users)
+        hidden = any(mount["destination"] in ("/etc", "/") for mount in users)
+        return {} if hidden else self.mounts(users)
+
 
 def of(directory: Path) -> EtcFiles:
     return EtcFiles(directory / "hostname", directory / "hosts", directory / "resolv.conf")

@@ -1,0 +1,84 @@
+"""gRPC on sockets that have left HTTP/1.1: grpclib's HTTP/2 without its listening and dialling."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Any
+
+from grpclib.client import Channel, Handler
+from grpclib.const import Status
+from grpclib.encoding.base import StatusDetailsCodecBase
+from grpclib.protocol import H2Protocol
+from grpclib.server import Server
+
+from sampan.buildkit.wire_pb2 import Any as Detail
+from sampan.buildkit.wire_pb2 import RpcStatus
+
+if TYPE_CHECKING:
+    from grpclib._typing import IServable
+
+Lost = Callable[[Exception | None], None]
+
+
+class Carried(asyncio.Protocol):
+    """An HTTP/2 connection on a transport that is open already. `gone` is done when it is closed."""
+
+    def __init__(self, inner: H2Protocol, lost: Lost) -> None:
+        self._inner = inner
+        self._lost = lost
+        self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def begin(self, transport: asyncio.Transport) -> None:
+        self._inner.connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._inner.data_received(data)
+
+    def pause_writing(self) -> None:
+        self._inner.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._inner.resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._inner.connection_lost(exc)
+        if not self.gone.done():
+            self.gone.set_result(None)
+        self._lost(exc)
+
+
+class DetailsCodec(StatusDetailsCodecBase):
+    """`grpc-status-details-bin`: details are (type URL, bytes)."""
+
+    def encode(self, status: Status, message: str | None, details: Any) -> bytes:
+        told = [Detail(type_url=url, value=value) for url, value in details or ()]
+        return RpcStatus(code=status.value, message=message or "", details=told).SerializeToString()
+
+    def decode(self, status: Status, message: str | None, data: bytes) -> Any:
+        found = RpcStatus.FromString(data)
+        return [(one.type_url, one.value) for one in found.details]
+
+
+class Served(Server):
+    """Services on connections that it is given."""
+
+    def __init__(self, services: Collection[IServable]) -> None:
+        super().__init__(services, status_details_codec=DetailsCodec())
+
+    def connection(self) -> H2Protocol:
+        return self._protocol_factory()
+
+
+class Called(Channel):
+    """The client's end of one connection."""
+
+    def __init__(self) -> None:
+        super().__init__("localhost", 0, status_details_codec=DetailsCodec())
+
+    def connection(self) -> H2Protocol:
+        self._protocol = H2Protocol(Handler(), self._config, self._h2_config)
+        return self._protocol
+
+    async def _create_connection(self) -> H2Protocol:
+        raise ConnectionError("the client has closed its session")
