@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sampan import daemon
-from sampan.configuration import ConfigurationError, combine, from_command_line, from_file
+from sampan import configuration, daemon
+from sampan.configuration import ConfigurationError, combine, from_command_line, from_file, reloaded
 
 FILE = Path("/etc/x.json")
 
@@ -124,3 +124,89 @@ def test_insecure_registries_are_hosts_or_networks() -> None:
     for wrong in ("http://a.example/", "a.example:x", "a/b"):
         with pytest.raises(ConfigurationError, match="is not valid: invalid host"):
             settings("--insecure-registry", wrong)
+
+
+DOCKERS = """{
+  "storage-driver": "overlay2", "live-restore": true, "iptables": true, "ip6tables": true, "userland-proxy": false,
+  "exec-opts": ["native.cgroupdriver=cgroupfs"], "experimental": false, "selinux-enabled": false, "raw-logs": true,
+  "features": {"buildkit": true, "containerd-snapshotter": false}, "log-driver": "json-file",
+  "log-opts": {"max-size": "10m", "max-file": "3"}, "default-shm-size": "128M", "no-new-privileges": true,
+  "default-ulimits": {"nofile": {"Name": "nofile", "Hard": 64000, "Soft": 32000}, "core": {"hard": 0}},
+  "default-network-opts": {"bridge": {"com.docker.network.driver.mtu": "1400"}}, "init": true, "icc": false,
+  "ip": "127.0.0.1", "mtu": 1400, "bip": "10.9.0.1/24", "fixed-cidr": "10.9.0.128/25", "host-gateway-ip": "10.0.0.1",
+  "default-address-pools": [{"base": "10.10.0.0/16", "size": 24}], "dns": ["10.0.0.2"], "seccomp-profile": "builtin",
+  "max-concurrent-downloads": 10, "max-concurrent-uploads": 2, "max-download-attempts": 1, "metrics-addr": "[::1]:9323",
+  "proxies": {"http-proxy": "http://p:1", "no-proxy": "localhost"}, "builder": {"gc": {"defaultKeepStorage": "20GB"}},
+  "runtimes": {"nvidia": {"args": [], "path": "nvidia-container-runtime"}, "x": {"path": "/x", "runtimeArgs": ["-v"]}},
+  "default-ipc-mode": "shareable", "default-cgroupns-mode": "private", "log-format": "json", "storage-opts": []
+}"""
+
+
+def test_a_daemon_json_of_dockerd_is_taken_over() -> None:
+    made = settings(file=DOCKERS)
+    assert (made.default_shm_size, made.no_new_privileges, made.init, made.icc) == (128 << 20, True, True, False)
+    assert made.default_ulimits == {"nofile": (32000, 64000), "core": (0, 0)}
+    assert (made.ip, made.mtu, made.fixed_cidr, made.host_gateway_ip) == (
+        "127.0.0.1",
+        1400,
+        "10.9.0.128/25",
+        "10.0.0.1",
+    )
+    assert made.default_network_options == {"bridge": {"com.docker.network.driver.mtu": "1400"}}
+    assert (made.http_proxy, made.https_proxy, made.no_proxy) == ("http://p:1", "", "localhost")
+    assert made.builder_gc == (True, 20_000_000_000)
+    assert made.runtimes == {"nvidia": ("nvidia-container-runtime",), "x": ("/x", "-v")}
+    assert (made.max_concurrent_downloads, made.max_concurrent_uploads, made.max_download_attempts) == (10, 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"live-restore":false}', "live-restore: false is not supported: containers always outlive the daemon"),
+        ('{"storage-driver":"zfs"}', "storage-driver: zfs is not supported: layers are mounted by overlayfs"),
+        ('{"iptables":false}', "iptables: false is not supported: Sampan's rules are in a table of its own"),
+        ('{"userns-remap":"default"}', "userns-remap: default is not supported"),
+        ('{"exec-opts":["native.cgroupdriver=systemd"]}', "exec-opts: [native.cgroupdriver=systemd] is not supported"),
+        ('{"authorization-plugins":["a"]}', "authorization-plugins: [a] is not supported"),
+        ('{"containerd":"/run/x.sock"}', "containerd: /run/x.sock is not supported: there is no containerd"),
+        ('{"features":{"containerd-snapshotter":true}}', "features: map[containerd-snapshotter:true] is not supported"),
+        ('{"runtimes":{"s":{"runtimeType":"io.containerd.runsc.v1"}}}', "runtimes: s: a runtime needs a path"),
+        ('{"builder":{"gc":{"policy":[{}]}}}', "builder.gc.policy is not supported"),
+    ],
+)
+def test_what_sampan_does_not_do_is_refused_with_the_key_to_delete(text: str, message: str) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        settings(file=text)
+    assert str(raised.value).startswith(f"unable to configure the Docker daemon with file /etc/x.json: {message}")
+
+
+def test_dockerd_s_flags_are_known_too() -> None:
+    made = settings(
+        *("--storage-driver", "overlay2", "--live-restore", "--iptables=true", "--default-ulimit", "nofile=10:20"),
+        *("--default-network-opt", "bridge=a.b=c", "--default-shm-size=1g", "--http-proxy", "http://p"),
+    )
+    assert (made.default_ulimits, made.default_shm_size) == ({"nofile": (10, 20)}, 1 << 30)
+    assert (made.default_network_options, made.http_proxy) == ({"bridge": {"a.b": "c"}}, "http://p")
+    with pytest.raises(ConfigurationError, match="^--selinux-enabled: true is not supported"):
+        settings("--selinux-enabled")
+
+
+def test_every_key_of_dockerd_has_a_row_in_the_documentation() -> None:
+    table = (Path(__file__).parents[2] / "docs/configuration.md").read_text()
+    missing = [option.key for option in configuration.OPTIONS if option.key and f"`{option.key}`" not in table]
+    assert missing == []
+
+
+def test_a_reload_changes_what_dockerd_reloads_and_resets_what_it_resets() -> None:
+    current = combine({}, {"label": ["a=b"], "max-concurrent-downloads": 7}, FILE)
+
+    def changes(text: str) -> dict[str, object]:
+        return reloaded({}, from_file(FILE, text), FILE, current)
+
+    transfers = {"max_concurrent_downloads": 3, "max_concurrent_uploads": 5, "max_download_attempts": 5}
+    assert changes("{}") == transfers | {"features": {}}
+    found = changes('{"labels":["a=c"],"debug":true,"log-driver":"local","default-shm-size":"1m"}')
+    assert (found["labels"], found["debug"], found["default_shm_size"]) == (("a=c",), True, 1 << 20)
+    assert "log_driver" not in found
+    with pytest.raises(ConfigurationError, match="specified default runtime 'x' does not exist"):
+        changes('{"default-runtime":"x"}')

@@ -55,6 +55,8 @@ def _settings(given: Given) -> Settings:
     values: dict[str, Any] = {}
     for flag, value in given.items():
         option = BY_FLAG[flag]
+        if flag == "host-gateway-ips":  # Docker 28's, for one of each family
+            values["host_gateway_ip"] = "".join(value)
         if not option.attribute:
             continue
         if option.kind in ("list", "pools"):

@@ -99,6 +99,13 @@ _SET: tuple[Option, ...] = (
     Option("help", "bool", "Print usage"),
     _both("host", "list", "Where to listen: unix://PATH, tcp://HOST:PORT or fd:// (systemd)", "hosts", "hosts", "H"),
     _both("host-gateway-ip", "string", "Address that host-gateway of --add-host stands for"),
+    Option(
+        "host-gateway-ips",
+        "list",
+        key="host-gateway-ips",
+        in_file_only=True,
+        refuse=lambda value: "one address" if len(value) > 1 else "",
+    ),
     Option("http-proxy", "string", "Proxy for what the daemon fetches over http", attribute="http_proxy"),
     Option("https-proxy", "string", "The same over https", attribute="https_proxy"),
     _both("icc", "bool", "Containers on the default bridge reach each other"),
