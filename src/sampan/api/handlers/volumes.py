@@ -69,4 +69,4 @@ async def prune(call: Call) -> web.StreamResponse:
     if call.version < (1, 42):
         filters.add("all", "true")
     names, space = await asyncio.to_thread(call.engine.volumes.prune, filters.as_lists())
-    return reply({"VolumesDeleted": list(names) or None, "SpaceReclaimed": space})
+    return reply({"VolumesDeleted": list(names), "SpaceReclaimed": space})  # the one prune that is never null
