@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,12 +18,13 @@ from sampan.builds.execution import Execution
 from sampan.builds.explaining import Explanation, Trace
 from sampan.builds.model import BuildOptions
 from sampan.builds.outputs import files, packaging, provenance
-from sampan.builds.outputs.requests import Output
-from sampan.builds.progress import Exporting, Listener, Noted, Offset, Planned
+from sampan.builds.outputs.requests import DOCKER, IMAGE, OCI, TAR, Output
+from sampan.builds.outputs.requests import LOCAL as FILES
+from sampan.builds.progress import Around, Exporting, Listener, Noted, Offset, Planned
 from sampan.builds.publishing import Result
 from sampan.builds.sharing import receiving, sending
 from sampan.builds.sharing.receiving import Received
-from sampan.builds.sharing.requests import INLINE, LOCAL, CacheTo
+from sampan.builds.sharing.requests import INLINE, LOCAL, REGISTRY, CacheTo
 from sampan.builds.work import Services, Work
 from sampan.errors import NotFound, SampanError
 from sampan.images import layouts, platforms, references
@@ -30,6 +32,18 @@ from sampan.images.holdings import Lease
 from sampan.images.model import Platform
 from sampan.images.references import Reference
 from sampan.store import Documents
+
+_EXPORTS = {
+    (IMAGE, False): "exporting to image",
+    (DOCKER, False): "exporting to image",
+    (IMAGE, True): "exporting to image",
+    (OCI, False): "exporting to image",
+    (OCI, True): "exporting to oci image format",
+    (DOCKER, True): "exporting to docker image format",
+    (FILES, True): "exporting to client directory",
+    (TAR, True): "exporting to client tarball",
+}
+"""What is done for an output, by its type and whether the client takes it, in BuildKit's words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +73,7 @@ class Job:
         self._works: list[Work] = []
         self._graphs: list[Graph] = []
         self._executions: list[Execution] = []
+        self._done = 0
 
     async def close(self) -> None:
         for work in self._works:
@@ -110,6 +125,23 @@ class Job:
         scope += f" for {platform}" if platform else ""
         return Explanation(self._traces, scope, self._services.cache, forced)
 
+    @contextlib.asynccontextmanager
+    async def _around(self, name: str) -> AsyncIterator[list[str]]:
+        """Shows what is done, as BuildKit names it; the caller adds lines that say what came of it."""
+        number, begun = self._done, time.monotonic()
+        self._done += 1
+        self._listener(Around(number=number, name=name))
+        error, lines = "", list[str]()
+        try:
+            yield lines
+        except SampanError as failure:
+            error = failure.message
+            raise
+        finally:
+            seconds = time.monotonic() - begun
+            ended = Around(number=number, name=name, ended=True, seconds=seconds, error=error, lines=lines)
+            self._listener(ended)
+
     # -- outputs -----------------------------------------------------------------------------------
     async def _outputs(self, results: list[Result], names: Sequence[Reference]) -> Finish:
         outputs = self._options.outputs or (Output(),)
@@ -117,21 +149,27 @@ class Job:
         described: dict[str, Any] = {}
         for number, output in enumerate(outputs):
             own = list(dict.fromkeys([*names, *(references.parse(name).tagged() for name in output.names)]))
-            if not output.is_image:
-                await self._offer(number, files.archive(await self._roots(results, output)))
-            elif output.streams:
-                found = await packaging.packaged(results, output)
-                listed, docker = packaging.archive_of(results, output, found, own)
-                archive = layouts.archive(self._services.holdings, self._lease, found.blobs, listed, docker)
-                described = described or packaging.described(found.top)
-                await self._offer(number, archive)
-            else:
-                image, described = await packaging.keep(results, output, own)
+            async with self._around(_EXPORTS[output.type, output.streams]) as lines:
+                if not output.is_image:
+                    await self._offer(number, files.archive(await self._roots(results, output)))
+                elif output.streams:
+                    described = await self._archive(number, results, output, own)
+                else:
+                    image, described = await packaging.keep(results, output, own)
+                    lines += [f"writing image {image} done", *(f"naming to {name} done" for name in own)]
         wanted = self._options.provenance
         told = provenance.predicate(results[0], wanted) if wanted is not None else {}
         if not image and any(output.is_image for output in outputs):
             image = results[0].id
         return Finish(image, described, told)
+
+    async def _archive(
+        self, number: int, results: list[Result], output: Output, names: Sequence[Reference]
+    ) -> dict[str, Any]:
+        found = await packaging.packaged(results, output)
+        listed, docker = packaging.archive_of(results, output, found, names)
+        await self._offer(number, layouts.archive(self._services.holdings, self._lease, found.blobs, listed, docker))
+        return packaging.described(found.top)
 
     async def _roots(self, results: list[Result], output: Output) -> list[tuple[str, Any]]:
         split = len(results) > 1 if output.platform_split is None else output.platform_split
@@ -191,24 +229,26 @@ class Job:
     async def _send_cache(self, number: int, wanted: CacheTo) -> None:
         if wanted.type == INLINE:
             return  # see `_as_image`
-        services = self._services
+        where = "registry" if wanted.type == REGISTRY else "client directory"
         try:
-            packed = await sending.pack(
-                services.holdings, services.converter, self._records(wanted), wanted, self._lease
-            )
-            if wanted.type == LOCAL:
-                listed = [sending.listed(packed, wanted.tag)]
-                archive = layouts.archive(services.holdings, self._lease, packed.blobs, listed)
-                tell = self._listener
-                await services.exports.offer(archive, lambda token: tell(Exporting(token=token, cache=number)))
-                return
-            domain = references.parse(wanted.ref).domain
-            auth = bases.auth_for(self._options, domain)
-            await sending.to_registry(packed, wanted, services.holdings, services.images.remote, auth)
+            async with self._around(f"exporting cache to {where}"):
+                await self._cache(number, wanted)
         except SampanError as error:
             if not wanted.ignore_error:
                 raise SampanError(f"error writing cache to {wanted.ref or wanted.type}: {error.message}") from None
             self._listener(Noted(text=f"WARNING: error writing cache to {wanted.ref or wanted.type}: {error.message}"))
+
+    async def _cache(self, number: int, wanted: CacheTo) -> None:
+        services = self._services
+        packed = await sending.pack(services.holdings, services.converter, self._records(wanted), wanted, self._lease)
+        if wanted.type == LOCAL:
+            listed = [sending.listed(packed, wanted.tag)]
+            archive = layouts.archive(services.holdings, self._lease, packed.blobs, listed)
+            tell = self._listener
+            await services.exports.offer(archive, lambda token: tell(Exporting(token=token, cache=number)))
+            return
+        auth = bases.auth_for(self._options, references.parse(wanted.ref).domain)
+        await sending.to_registry(packed, wanted, services.holdings, services.images.remote, auth)
 
 
 def _stem(graph: Graph) -> set[int]:

@@ -97,6 +97,18 @@ class Warned(Event, frozen=True, kw_only=True, tag="warned"):
     excerpt: str = ""
 
 
+class Around(Event, frozen=True, kw_only=True, tag="around"):
+    """Something that is done around the Dockerfile's steps: told when it begins, and (`ended`) when it has ended."""
+
+    number: int
+    name: str
+    ended: bool = False
+    seconds: float = 0.0
+    error: str = ""
+    lines: list[str] = []
+    """What came of it."""
+
+
 class Exporting(Event, frozen=True, kw_only=True, tag="exporting"):
     """A stream that the client has to fetch, by its token: for `output`, counted from 0, or for `cache`."""
 
@@ -135,6 +147,7 @@ AnyEvent = (
     | Done
     | Failed
     | Warned
+    | Around
     | Exporting
     | Described
     | Finished

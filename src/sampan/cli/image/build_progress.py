@@ -17,12 +17,24 @@ if TYPE_CHECKING:
 
     from ..session import Cli
 
-_SHOWN = frozenset({"FROM", "RUN", "COPY", "ADD", "WORKDIR"})
+_SHOWN = frozenset({"FROM", "RUN", "COPY", "ADD", "WORKDIR", "EXPORT"})
 """As in BuildKit: what only changes the configuration is no line of its own."""
 _REDRAW = 0.1
 _QUIET = 0.5
 _TAIL = 6
 _EXIT = "The command '"
+
+
+_AROUND = 1_000_000
+
+
+def _as_step(event: dict[str, Any]) -> dict[str, Any]:
+    """What is done around the steps (exports), as a step of its own."""
+    if event.get("event") != "around":
+        return event
+    kind = "started" if not event.get("ended") else "failed" if event.get("error") else "done"
+    step = {"step": _AROUND + event.get("number", 0), "keyword": "EXPORT", "message": event.get("error", "")}
+    return {**event, **step, "event": kind}
 
 
 class Progress:
@@ -39,7 +51,7 @@ class Progress:
     def run(self, events: Iterable[dict[str, Any]]) -> dict[str, Any]:
         """The finished build: image, tags, manifest. Raises `CliError`."""
         try:
-            for event in events:
+            for event in map(_as_step, events):
                 self._note(event)
                 if "errorDetail" in event:
                     self.end()
@@ -143,6 +155,8 @@ class Plain(Progress):
                 self._line(step, " ".join(filter(None, (message.get("id", ""), message.get("status", "")))))
         elif kind == "done":
             self._close(step)
+            for line in event.get("lines", ()):
+                self._line(step, line)
             if step not in self._cached:
                 self._line(step, f"DONE {event.get('seconds', 0.0):.1f}s")
         elif kind == "failed":
