@@ -147,6 +147,25 @@ async def test_who_asks_while_a_blob_is_set_aside_gets_it_when_it_is_back(place:
     assert size == 5 and digest(data) == pushed
 
 
+async def test_an_old_untagged_manifest_that_is_pushed_again_meanwhile_stays(place: Place) -> None:
+    await place.blob(b"layer")
+    await place.blob(b"{}")
+    await place.manifest(image(b"{}", b"layer"), "v1")
+    await place.repository.untag("v1")
+    place.age()
+    collector = place.collector(untagged=True)
+    unwanted = collector._unwanted
+
+    async def pushed_again(*given: Any) -> set[str]:
+        found = await unwanted(*given)
+        await place.manifest(image(b"{}", b"layer"), "v2")
+        return found
+
+    collector._unwanted = pushed_again  # type: ignore[method-assign]
+    assert (await collector.run()).manifests == 0
+    assert await place.repository.tagged("v2") and await place.repository.resolve("v2")
+
+
 async def test_two_collections_at_once_do_not_trip_over_each_other(place: Place) -> None:
     for number in range(5):
         layer = f"layer {number}".encode()

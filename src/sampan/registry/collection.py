@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from sampan.registry.digests import of_hex
 from sampan.registry.failures import Refusal
 from sampan.registry.metrics import Metrics
-from sampan.registry.repositories import Repositories
+from sampan.registry.repositories import Repositories, Repository
 from sampan.registry.storage import UploadUnknown
 
 log = logging.getLogger(__name__)
@@ -133,6 +133,8 @@ class Collector:
             )
             if named or (record is not None and record.subject.partition(":")[2] in set(records) - unwanted):
                 continue
+            if not await self._is_unchanged(repository, hex, found.manifests[hex]):
+                continue
             with suppress(Refusal):  # another process's collection came first
                 await repository.delete_manifest(of_hex(hex))
                 done.manifests += 1
@@ -153,6 +155,13 @@ class Collector:
             else:
                 needed.add(hex)
         return needed
+
+    async def _is_unchanged(self, repository: Repository, hex: str, modified: float) -> bool:
+        """Since the survey nobody pushed a manifest again; and where only untagged ones go, it has no tag now."""
+        now = await repository.modified(of_hex(hex))
+        if now is None or abs(now - modified) >= 1.0:  # S3 tells whole seconds here, and fractions in a listing
+            return False
+        return bool(self._keep) or not await repository.tags_of(of_hex(hex))
 
     async def _unwanted(self, name: str, found: _Found, known: set[str], now: float) -> set[str]:
         """Manifests that may go by rule, if no other manifest needs them."""

@@ -152,6 +152,10 @@ class Repository:
             raise Refusal(MANIFEST_UNKNOWN, "manifest unknown", {"name": self.name, "reference": reference})
         return digest, record
 
+    async def modified(self, digest: str) -> float | None:
+        """When a manifest was last put; None: it is not here."""
+        return await self.storage.modified(self._manifest_key(digest))
+
     async def touch(self, digest: str) -> None:
         """Says that somebody still wants a manifest: a mirror forgets the others."""
         written = await self.storage.modified(self._manifest_key(digest))
@@ -186,6 +190,8 @@ class Repository:
             await self.storage.put(key, documents.referrer(digest, record))
         for tag in tags:
             await self.storage.put(f"{self._at}/_tags/{tag}", digest.encode())
+        if await self.modified(digest) is None:  # a collection of untagged manifests was at work on it
+            await self.storage.put(self._manifest_key(digest), msgspec.json.encode(record))
         await self._all.enlist(self.name, (record.annotations or {}).get(_DESCRIPTION, "")[:1000])
         return digest
 
@@ -211,7 +217,7 @@ class Repository:
         record = await self.record(digest)
         if record is None:
             raise Refusal(MANIFEST_UNKNOWN, "manifest unknown", {"name": self.name, "reference": digest})
-        for tag in await self._tags_of(digest):
+        for tag in await self.tags_of(digest):
             await self.storage.delete(f"{self._at}/_tags/{tag}")
         await self.storage.delete(self._manifest_key(digest))
         if record.subject:
@@ -243,14 +249,18 @@ class Repository:
                 return True
         return False
 
-    async def _tags_of(self, digest: str) -> list[str]:
+    async def tags_of(self, digest: str) -> list[str]:
+        """Looks at every tag."""
         gate = asyncio.Semaphore(_AT_ONCE)
 
         async def points_here(tag: str) -> bool:
             async with gate:
                 return await self.tagged(tag) == digest
 
-        tags = await self.tags()
+        try:
+            tags = await self.tags()
+        except Refusal:
+            return []
         found = await asyncio.gather(*(points_here(tag) for tag in tags))
         return [tag for tag, here in zip(tags, found, strict=True) if here]
 
