@@ -3,6 +3,9 @@
 The bytes that go out are those that came in, so the registry answers with the digest that was pulled. Of an index,
 children that are not here are looked for where the push goes to, then in the repository they were pulled from (on the
 same registry: nothing travels but the manifests); when one cannot be had, the image that is here goes alone.
+
+Layers that say where else their bytes are (`urls`, "foreign" or non-distributable ones) are left there, unless the
+daemon's `allow-nondistributable-artifacts` names the registry.
 """
 
 from __future__ import annotations
@@ -10,10 +13,11 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from sampan.errors import NotFound, SampanError
-from sampan.images import manifests, references
+from sampan.images import manifests, platforms, references
 from sampan.images.catalog import ImageRecord, ReferenceRecord
 from sampan.images.compressing import Compressed, Compressor, Outdated
 from sampan.images.holdings import Holdings, Lease
@@ -25,8 +29,6 @@ from sampan.images.remote import RegistryAuth, Remote, Repository
 from sampan.images.remote.uploads import Uploads
 from sampan.store import Documents
 
-UPLOADS = 5
-"""At once, as dockerd's max-concurrent-uploads."""
 _READ = 256 << 10
 _SOURCES = 3
 """Repositories to try to mount a blob from."""
@@ -67,7 +69,6 @@ class Pusher:
         self._holdings = holdings
         self._remote = remote
         self._compressor = Compressor(holdings, compressed)
-        self._slots = asyncio.Semaphore(UPLOADS)
 
     async def push(
         self, reference: Reference, platform: Platform | None, auth: RegistryAuth | None, progress: Progress
@@ -130,10 +131,14 @@ class Pusher:
     async def _for_platform(self, reference: Reference, record: ReferenceRecord, platform: Platform) -> str:
         document = manifests.decode(await self._read(record.target))
         if isinstance(document, Index):
-            chosen = manifests.select(document, platform).digest
-            if not self._holdings.content.exists(chosen):
-                raise NotFound(f"image {reference.familiar} was not pulled for the platform that is to be pushed")
-            return chosen
+            with suppress(NotFound):
+                chosen = manifests.select(document, platform).digest
+                if self._holdings.content.exists(chosen):
+                    return chosen
+            raise NotFound(
+                f"image with reference {reference.familiar} was found but does not provide the specified platform "
+                f"({platforms.described(platform)})"
+            )
         self._holdings.catalog.require_platform(reference.familiar, record.image, platform)
         return record.target
 
@@ -159,7 +164,7 @@ class Pusher:
             for child in document.manifests:
                 await self._add(plan, child.digest, reference, repository, auth, (*above, digest))
         elif not found.there and isinstance(document, Manifest):
-            self._add_blobs(plan, document, found.source, digest)
+            self._add_blobs(plan, document, found.source, digest, reference.domain)
         plan.documents.append(found)
 
     async def _document(
@@ -172,7 +177,9 @@ class Pusher:
     ) -> _Document:
         """From here; else from where it goes to; else from a repository beside it that had the index."""
         child = bool(above)
-        if self._holdings.content.exists(digest) and (not child or self._whole(await self._read(digest))):
+        if self._holdings.content.exists(digest) and (
+            not child or self._whole(await self._read(digest), reference.domain)
+        ):
             return _Document(digest, await self._read(digest), "")
         if child and await repository.manifest_digest(digest) == digest:
             there = await repository.manifest(digest)
@@ -185,15 +192,18 @@ class Pusher:
             return _Document(digest, found.data, found.media_type, source=source)
         raise Incomplete(f"content {digest} is not here")
 
-    def _whole(self, data: bytes) -> bool:
+    def _whole(self, data: bytes, domain: str) -> bool:
         """Are all blobs of a manifest here? (An index is looked at child by child.)"""
         document = manifests.decode(data)
         if isinstance(document, Index):
             return True
-        blobs = [document.config, *(layer for layer in document.layers if not layer.foreign)]
+        blobs = [document.config, *(layer for layer in document.layers if not self._stays_away(layer, domain))]
         return all(self._holdings.content.exists(blob.digest) for blob in blobs)
 
-    def _add_blobs(self, plan: _Plan, manifest: Manifest, source: str, digest: str) -> None:
+    def _stays_away(self, layer: Descriptor, domain: str) -> bool:
+        return layer.foreign and bool(layer.urls) and not self._remote.hosts.takes_nondistributable(domain)
+
+    def _add_blobs(self, plan: _Plan, manifest: Manifest, source: str, digest: str, domain: str) -> None:
         plan.configs[manifest.config.digest] = manifest.config, source
         shown: list[str] = []
         if not source:
@@ -203,7 +213,7 @@ class Pusher:
                 shown = []  # an artefact: its config says nothing of layers
         for position, layer in enumerate(manifest.layers):
             here = layer.digest in self._compressor.sources or self._holdings.content.exists(layer.digest)
-            if not source and not layer.foreign and not here:
+            if not source and not here and not self._stays_away(layer, domain):
                 raise Incomplete(f"layer {layer.digest} of manifest {digest} is not here")
             id = shown[position] if len(shown) == len(manifest.layers) else layer.digest
             plan.layers.setdefault(layer.digest, (layer, id, source))
@@ -237,7 +247,7 @@ class Pusher:
         lines = {digest: LayerProgress(progress, id) for digest, (_, id, _) in reversed(plan.layers.items())}
         for line in lines.values():
             line.step("Preparing")
-        for line in list(lines.values())[UPLOADS:]:
+        for line in list(lines.values())[self._holdings.transfers.upload_count :]:
             line.step("Waiting")
         try:
             async with asyncio.TaskGroup() as group:
@@ -264,10 +274,10 @@ class Pusher:
             if line is not None:
                 line.step(status)
 
-        if blob.foreign:
+        if self._stays_away(blob, reference.domain):
             step("Skipped foreign layer")
             return
-        async with self._slots:
+        async with self._holdings.transfers.uploads:
             if await repository.blob_size(blob.digest) is not None:
                 step("Layer already exists")
                 return
@@ -292,17 +302,20 @@ class Pusher:
         told = await uploads.manifest(reference.tag, top.data, top.media_type)
         if told and told != top.digest:
             raise SampanError(f"the registry stored {told} instead of {top.digest}")
-        if plan.alone:
-            progress(
-                message(
-                    "Not all multiplatform-content is present and only the available single-platform image was pushed\n"
-                    f"{plan.alone} -> {top.digest}"
-                )
-            )
         size = len(top.data)
         progress(message(f"{reference.tag}: digest: {top.digest} size: {size}"))
         progress({"progressDetail": {}, "aux": {"Tag": reference.tag, "Digest": top.digest, "Size": size}})
+        if plan.alone:
+            progress({"progressDetail": {}, "aux": await self._instead(plan.alone, top)})
         return top.digest
+
+    async def _instead(self, index: str, pushed: _Document) -> dict[str, object]:
+        """What clients of dockerd's containerd store turn into a note (moby's api/types/auxprogress)."""
+        data = await self._read(index)
+        document = manifests.decode(data)
+        original = {"mediaType": document.media_type or _type_of(document), "digest": index, "size": len(data)}
+        selected = {"mediaType": pushed.media_type, "digest": pushed.digest, "size": len(pushed.data)}
+        return {"manifestPushedInsteadOfIndex": True, "originalIndex": original, "selectedManifest": selected}
 
 
 class _Reader:
