@@ -221,6 +221,7 @@ class _Forwarder:
     async def _deliver(self, messages: list[Message], chain: Chain, assembler: Assembler) -> None:
         for first in range(0, len(messages), self._destination.batch):
             await self._send(messages[first : first + self._destination.batch], chain, assembler)
+            await asyncio.sleep(0)  # a backlog is no reason for others to wait
         if chain.part is not None and chain.part.head:
             self._position.store(Position(chain.part.head, chain.offset, assembler.unfinished))
             if self._spool:

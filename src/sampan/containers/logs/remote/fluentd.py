@@ -41,7 +41,7 @@ OPTIONS = frozenset(
         "env-regex",
     }
 )
-_BATCH = 256
+_BATCH = 128
 _ACKNOWLEDGED_WITHIN = 30.0
 """Seconds."""
 

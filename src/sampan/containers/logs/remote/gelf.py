@@ -78,7 +78,7 @@ def _address(text: str) -> tuple[str, tuple[str, int]]:
 
 class Gelf:
     eager = True
-    batch = 256
+    batch = 64
 
     def __init__(self, identity: Identity) -> None:
         options = identity.options

@@ -24,7 +24,7 @@ def check(options: dict[str, str]) -> None:
 
 class Journald:
     eager = True
-    batch = 256
+    batch = 128
 
     def __init__(self, identity: Identity) -> None:
         self.pauses = Pauses()

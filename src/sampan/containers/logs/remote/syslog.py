@@ -80,7 +80,7 @@ def _facility(text: str) -> int:
 
 class Syslog:
     eager = True
-    batch = 512
+    batch = 128
 
     def __init__(self, identity: Identity) -> None:
         options = identity.options
