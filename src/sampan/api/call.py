@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -24,6 +25,8 @@ MAXIMUM_BODY = 16 << 20
 """Bytes of a JSON body; the largest real ones (a create with a seccomp profile) are some ten kilobytes."""
 
 JSON = "application/json"
+ANSWERING = "sampan.answering"
+"""On a request: the head of its answer is on the wire."""
 _FALSE = frozenset({"", "0", "no", "false", "none"})
 _BAD_ESCAPE = re.compile(r"%(?![0-9a-fA-F]{2}).{0,2}")
 _MEDIA_TYPE = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+(/[!#$%&'*+.^_`|~0-9A-Za-z-]+)?\s*$")
@@ -124,7 +127,16 @@ class Call:
         response.headers["Content-Type"] = content_type
         response.enable_chunked_encoding()
         await response.prepare(self.request)
+        self.request[ANSWERING] = True
         return response
+
+
+def unexpected(error: Exception) -> str:
+    """What the client reads of an error that is none of ours."""
+    if not isinstance(error, OSError):
+        return str(error) or type(error).__name__
+    place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+    return place + (error.strerror or str(error)).lower()
 
 
 def reply(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:

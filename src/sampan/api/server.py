@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import re
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,7 @@ from aiohttp import web
 
 import sampan
 from sampan.api import versions
-from sampan.api.call import Call, parse_path, reply
+from sampan.api.call import ANSWERING, Call, parse_path, reply, unexpected
 from sampan.api.connection import Connection, Server
 from sampan.api.routes import ROUTES
 from sampan.api.routing import Router
@@ -70,15 +69,12 @@ class Api:
             response = reply({"message": error.message}, status=error.status)
         except (ConnectionError, asyncio.CancelledError):
             raise
-        except OSError as error:
-            log.exception("Handler for %s %s failed", request.method, request.path)
-            reason = (error.strerror or str(error)).lower()
-            place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
-            response = reply({"message": f"{place}{reason}"}, status=500)
         except Exception as error:
             log.exception("Handler for %s %s failed", request.method, request.path)
-            response = reply({"message": str(error) or type(error).__name__}, status=500)
+            response = reply({"message": unexpected(error)}, status=500)
         if not response.prepared:
+            if ANSWERING in request and request.transport is not None:
+                request.transport.abort()  # a stream that is cut tells the client; a second answer inside it would not
             headers = response.headers
             for name, value in _COMMON.items():
                 headers[name] = value

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import binascii
 import contextlib
+import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import msgspec
 from aiohttp import web
 
 from sampan.api import decoding
-from sampan.api.call import JSON, Call, empty, reply
+from sampan.api.call import JSON, Call, empty, reply, unexpected
 from sampan.api.filters import Filters
 from sampan.api.handlers.containers import prune_labels, prune_until
 from sampan.api.handlers.files import TAR, send
@@ -29,6 +30,8 @@ from sampan.images.digests import chain_ids
 from sampan.images.model import RunConfig
 from sampan.images.service import ImageSummary, Progress, RegistryAuth
 from sampan.images.variants import Variant
+
+log = logging.getLogger("sampan.api")
 
 _LIST = frozenset(["before", "dangling", "label", "reference", "since", "until"])
 
@@ -355,6 +358,12 @@ async def progress(
                     raise
                 response = await call.streaming(JSON)
             await response.write(_line({"errorDetail": {"message": error.message}, "error": error.message}))
+        except Exception as error:
+            if response is None or isinstance(error, ConnectionError):
+                raise
+            log.exception("Handler for %s %s failed", call.request.method, call.request.path)
+            reason = unexpected(error)
+            await response.write(_line({"errorDetail": {"message": reason}, "error": reason}))
     finally:
         if not task.done():
             task.cancel()
