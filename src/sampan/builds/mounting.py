@@ -13,6 +13,7 @@ import functools
 import hashlib
 import os
 import shutil
+import stat
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, field
@@ -95,6 +96,18 @@ class Caches:
             os.utime(path)
             return
         new = path.with_name(f".new-{os.urandom(6).hex()}")
+        try:
+            Caches._fill(new, id, fill, mount)
+        except BaseException:
+            shutil.rmtree(new, ignore_errors=True)
+            raise
+        try:
+            new.rename(path)
+        except OSError:  # another build was quicker
+            shutil.rmtree(new)
+
+    @staticmethod
+    def _fill(new: Path, id: str, fill: Path | None, mount: ast.Mount) -> None:
         (new / "data").mkdir(parents=True)
         (new / "id").write_text(id)
         with openat2.root(new / "data") as target:
@@ -111,10 +124,6 @@ class Caches:
                     os.fchown(writing, mount.uid or 0, mount.gid or 0)
             finally:
                 os.close(writing)
-        try:
-            new.rename(path)
-        except OSError:  # another build was quicker
-            shutil.rmtree(new)
 
     def all(self) -> list[tuple[Path, str]]:
         """(directory, id)."""
@@ -231,7 +240,10 @@ def _inside(root: Path | Context, path: str) -> Path:
     """Blocks, while a context is unpacked."""
     root = root.root if isinstance(root, Context) else root
     with openat2.root(root) as opened:
-        return root / os.fsdecode(openat2.resolve_in_root(opened, path or "."))
+        try:
+            return root / os.fsdecode(openat2.resolve_in_root(opened, path or "."))
+        except OSError as error:
+            raise SampanError(f'"{path}": {(error.strerror or str(error)).lower()}') from None
 
 
 def bind(source: str, target: str, *, read_only: bool, directory: bool = True) -> dict[str, Any]:
@@ -292,10 +304,13 @@ def _thrown_away(one: Held, bundle: Path, number: int) -> dict[str, Any]:
     for directory in (upper, work):
         directory.mkdir()
     target = bundle / "mounts" / str(number)
-    if not Path(one.source).is_dir():
+    mode = os.lstat(one.source).st_mode
+    if stat.S_ISREG(mode):
         copy = upper / "file"
         shutil.copy2(one.source, copy)
         return bind(str(copy), one.target, read_only=False, directory=False)
+    if not stat.S_ISDIR(mode):  # a node that a stage made: reading it here would be reading the host's disk
+        return bind(one.source, one.target, read_only=False, directory=False)
     target.mkdir(parents=True)
     mounts.overlay([one.source], target, upper=upper, work=work, options={"volatile": None})
     return bind(str(target), one.target, read_only=False)
