@@ -169,13 +169,19 @@ async def clone(remote: Git, directory: Path, *, keep_git_dir: bool, ask: Ask | 
         git = functools.partial(_run, repository, agent)
         await git("init", "--quiet")
         await git("remote", "add", "origin", "--", remote.url)
-        await _check_out(git, remote.ref)
-        if (repository / ".gitmodules").is_file():
+        await _check_out(git, remote.checksum if remote.by_commit and remote.checksum else remote.ref)
+        commit, _, seconds = (await git("log", "-1", "--format=%H %ct")).partition(" ")
+        if not commit.startswith(remote.checksum.lower()):
+            raise SampanError(f"expected checksum to match {remote.checksum}, got {commit}")
+        if remote.submodules and (repository / ".gitmodules").is_file():
             await git("submodule", "update", "--init", "--recursive", "--depth=1")
-    if not keep_git_dir:
+    if not (keep_git_dir if remote.keep_git_dir is None else remote.keep_git_dir):
         shutil.rmtree(repository / ".git")
-    source = repository / remote.subdirectory.lstrip("/")
-    if not source.resolve().is_relative_to(repository.resolve()) or not source.is_dir():
+    if remote.commit_times:
+        await asyncio.to_thread(_set_times, repository, int(seconds))
+    # The directory itself is moved, never a link to it: that would lead elsewhere from its new place.
+    source = (repository / remote.subdirectory.lstrip("/")).resolve()
+    if not source.is_relative_to(repository.resolve()) or not source.is_dir():
         raise SampanError(f"subdirectory {remote.subdirectory} not found in repository")
     directory.rmdir()
     source.rename(directory)
