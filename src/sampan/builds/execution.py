@@ -24,7 +24,7 @@ from sampan.builds.explaining import Explanation
 from sampan.builds.model import State, StepFailed, copied
 from sampan.builds.progress import Done, Failed, Noted, Planned, Started
 from sampan.builds.work import Step, Work, stepped
-from sampan.errors import InvalidParameter, SampanError
+from sampan.errors import SampanError
 from sampan.images.building import SealedLayer
 from sampan.linux import openat2
 
@@ -124,11 +124,10 @@ class Execution:
             given = "" if waited is not None else self._contexts.get(context_name(begins_with), "")
             if given.startswith(named.LAYOUT):
                 state = await named.layout_state(self.work, given, platform)
+            elif given and not given.startswith("docker-image://"):
+                state = await self._from_files(index, begins_with, started)
             elif given:
-                name = self._image_name(begins_with)
-                if not given.startswith("docker-image://"):
-                    raise InvalidParameter(f"the named context {name} is no image: a stage cannot begin with it")
-                image = await bases.find(self.work, name, platform, started.step)
+                image = await bases.find(self.work, self._image_name(begins_with), platform, started.step)
                 state = await bases.image_state(self.work, image)
             elif waited is not None:
                 # ARGs of a stage are its children's too ("Scope" of ARG in the Dockerfile reference).
@@ -150,6 +149,15 @@ class Execution:
         shown = "" if resolved.base == SCRATCH and not triggers else state.key
         self.work.emit(Done(step=started.step, id=shown, seconds=time.monotonic() - begun))
         return state
+
+    async def _from_files(self, index: int, context: str, started: Started) -> State:
+        """A stage that begins with the files of a named context, and with no configuration."""
+        step = Step(started.step, started.line, self._anew(index))
+        lines = self.graph.stages[index].stage.lines
+        everything = ast.Copy(keyword="COPY", code="COPY . /", lines=lines, sources=(".",), destination="/")
+        empty = bases.scratch(self.graph.stages[index].platform or self.work.options.platform)
+        state = await copies.copy(self.work, step, empty, everything, await self._root(context, step))
+        return replace(state, history=())
 
     def _image_name(self, name: str) -> str:
         """What a named context puts in an image's place."""
