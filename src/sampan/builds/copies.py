@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from sampan.builds import checksums, modes, remotes, runconfig, sources
+from sampan.builds import modes, remotes, runconfig, sources
 from sampan.builds.cache import key_of
 from sampan.builds.context import Context
 from sampan.builds.copying import Copier, Original
@@ -246,7 +246,7 @@ class _Copying:
             copier.lay(source.node, self._index, posixpath.basename(source.path), destination)
             return
         with openat2.root(source.root) as root:
-            parent, name = checksums.open_source(root, source.path)
+            parent, name = source.open(root)
             try:
                 if self._adds and not source.directory and self._unpack(copier, parent, name, destination, source):
                     return

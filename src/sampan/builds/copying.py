@@ -147,24 +147,23 @@ class Copier:
         return self.directory(f"/{head}"), last
 
     def parents(self, path: str, sources: Callable[[str], Original], destination: str) -> list[tuple[str, Original]]:
-        """The directories of the relative `path` below a destination, each new one with the attributes of its original
-        (--parents). Gives the new ones, for `restore`."""
+        """The directories of the relative `path` below a destination, each new one with the attributes of its original,
+        an old one with its mode (--parents). Gives the new ones, for `restore`."""
         made = []
         os.close(self.directory(destination))
         walked = ""
         for part in path.split("/"):
             walked = f"{walked}/{part}" if walked else part
-            place = posixpath.join(destination, walked)
-            if self.is_directory(place):
-                continue
-            original = sources(walked)
+            place, original = posixpath.join(destination, walked), sources(walked)
+            new = not self.is_directory(place)
             opened = self.directory(place)
             try:
-                os.fchown(opened, *self._owner(original))
+                if new:
+                    os.fchown(opened, *self._owner(original))
+                    made.append((place, original))
                 os.fchmod(opened, self._bits(original))
             finally:
                 os.close(opened)
-            made.append((place, original))
         return made
 
     def restore(self, made: list[tuple[str, Original]]) -> None:

@@ -11,15 +11,17 @@ import posixpath
 import re
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from sampan.builds import ssh
+from sampan.builds import gitrefs, ssh
+from sampan.builds.gitrefs import Git as Git
 from sampan.builds.sources import Source
 from sampan.errors import InvalidParameter, SampanError
+from sampan.golang import quote
 from sampan.images.remote.failures import on_connection
 
 if TYPE_CHECKING:
@@ -27,16 +29,8 @@ if TYPE_CHECKING:
     from sampan.builds.ssh import Ask
     from sampan.builds.work import Work
 
-_SCP = re.compile(r"[A-Za-z0-9_.-]+@[A-Za-z0-9_.-]+:.+")
 _CHUNK = 1 << 18
 _DIGITS = {"sha256": 64, "sha384": 96, "sha512": 128}
-
-
-@dataclass(frozen=True, slots=True)
-class Git:
-    url: str
-    ref: str = ""
-    subdirectory: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +39,9 @@ class Url:
 
 
 def parse(text: str) -> Git | Url | None:
-    """None for a path. `#ref:directory` follows a repository's URL."""
-    scheme = text.partition("://")[0].lower() if "://" in text else ""
-    bare, _, fragment = text.partition("#")
-    if scheme in ("git", "ssh") or (not scheme and _SCP.fullmatch(bare)):
-        return _git(bare, fragment)
-    if scheme in ("http", "https"):
-        return _git(bare, fragment) if urlsplit(bare).path.endswith(".git") else Url(text)
-    return None
+    """None for a path."""
+    git = gitrefs.parse(text)
+    return git if git is not None else Url(text) if text.partition("://")[0] in ("http", "https") else None
 
 
 def context(text: str) -> Git | Url | None:
@@ -64,13 +53,6 @@ def context(text: str) -> Git | Url | None:
 
 def _fragment(text: str) -> str:
     return "#" + text.partition("#")[2] if "#" in text else ""
-
-
-def _git(url: str, fragment: str) -> Git:
-    ref, _, directory = fragment.partition(":")
-    if ref.startswith("-"):
-        raise InvalidParameter(f"invalid git reference: {ref}")
-    return Git(url, ref, directory)
 
 
 def check_digest(text: str) -> None:
@@ -91,6 +73,7 @@ async def fetch(work: Work, remote: Git | Url, add: ast.Add, destination: str) -
     place = work.services.contexts.new("remote")
     work.stack.callback(place.close)
     if isinstance(remote, Git):
+        remote = _as_added(remote, add)
         await clone(remote, place.root, keep_git_dir=bool(add.keep_git_dir), ask=work.options.ssh.get("default"))
         return Source(place.root, ".", directory=True)
     try:
@@ -99,6 +82,14 @@ async def fetch(work: Work, remote: Git | Url, add: ast.Add, destination: str) -
         error.message = f"ADD failed: {error.message}"
         raise
     return Source(place.root, name)
+
+
+def _as_added(git: Git, add: ast.Add) -> Git:
+    if add.keep_git_dir is not None and git.keep_git_dir not in (None, add.keep_git_dir):
+        raise InvalidParameter("inconsistent keep-git-dir configuration")
+    if add.checksum and git.checksum and add.checksum != git.checksum:
+        raise InvalidParameter(f"checksum mismatch {quote(add.checksum)} != {quote(git.checksum)}")
+    return replace(git, checksum=add.checksum or git.checksum)
 
 
 async def download(url: str, directory: Path, checksum: str = "", fallback: str = "") -> str:
@@ -140,9 +131,10 @@ async def download(url: str, directory: Path, checksum: str = "", fallback: str 
 
 
 def _name(response: object, url: str) -> str:
+    """The URL's last part, or what the server says it is."""
     disposition = getattr(response, "content_disposition", None)
-    name = disposition.filename if disposition is not None and disposition.filename else ""
-    name = posixpath.basename(name or unquote(urlsplit(url).path))
+    given = disposition.filename if disposition is not None and disposition.filename else ""
+    name = posixpath.basename(unquote(urlsplit(url).path)) or posixpath.basename(given)
     return "" if name in (".", "..") or "\0" in name else name
 
 
@@ -187,7 +179,14 @@ async def clone(remote: Git, directory: Path, *, keep_git_dir: bool, ask: Ask | 
     source.rename(directory)
 
 
-async def _check_out(git: Callable[..., Awaitable[None]], ref: str) -> None:
+def _set_times(directory: Path, seconds: int) -> None:
+    for place, directories, files in os.walk(directory, topdown=False):
+        for name in (*directories, *files):
+            os.utime(os.path.join(place, name), (seconds, seconds), follow_symlinks=False)  # noqa: PTH118
+    os.utime(directory, (seconds, seconds))
+
+
+async def _check_out(git: Callable[..., Awaitable[str]], ref: str) -> None:
     """The one commit where the server gives it alone; a dumb server, or one asked for a commit's id, may not."""
     wanted = ref or "HEAD"
     fetch = ("fetch", "--quiet", "--recurse-submodules=no")
@@ -201,7 +200,10 @@ async def _check_out(git: Callable[..., Awaitable[None]], ref: str) -> None:
             await git("checkout", "--quiet", "--detach", "FETCH_HEAD")
             return
     await git(*fetch, "--tags", "origin", "+refs/heads/*:refs/remotes/origin/*")
-    await git("checkout", "--quiet", "--detach", wanted)
+    try:
+        await git("checkout", "--quiet", "--detach", wanted, "--")
+    except SampanError:
+        raise SampanError(f"repository does not contain ref {ref}") from None
 
 
 def _ssh_command(agent: str) -> str:
@@ -213,7 +215,8 @@ def _ssh_command(agent: str) -> str:
     return " ".join(["ssh -F /dev/null", *(f"-o {one}" for one in options), "-o IdentityFile=/dev/null"])
 
 
-async def _run(repository: Path, agent: str, *arguments: str) -> None:
+async def _run(repository: Path, agent: str, *arguments: str) -> str:
+    """What it says on stdout."""
     environment = {
         "PATH": os.environ.get("PATH", os.defpath),
         "HOME": str(repository.parent),
@@ -230,17 +233,18 @@ async def _run(repository: Path, agent: str, *arguments: str) -> None:
         cwd=repository,
         env=environment,
         stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
     try:
-        _, said = await process.communicate()
+        answer, said = await process.communicate()
     except asyncio.CancelledError:
         process.kill()
         await process.wait()
         raise
     if process.returncode:
         raise SampanError(f"failed to fetch remote: git {arguments[0]}: {said.decode(errors='replace').strip()}")
+    return answer.decode(errors="replace").strip()
 
 
 async def chunks(place: Path) -> AsyncIterator[bytes]:

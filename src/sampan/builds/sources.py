@@ -37,6 +37,13 @@ class Source:
         """With --parents, patterns are about the paths that are kept."""
         return (lambda path, directory: skip(f"{self.kept}/{path}", directory)) if self.kept else skip
 
+    def open(self, root: int) -> tuple[int, str]:
+        """As `checksums.open_source`; a symlink that --parents names is copied itself."""
+        if not self.kept:
+            return checksums.open_source(root, self.path)
+        parent, last = openat2.open_parent(root, self.path)
+        return parent, os.fsdecode(last)
+
 
 @dataclass(frozen=True, slots=True)
 class Digested:
@@ -81,7 +88,7 @@ def _matches(
     clean, base = _place(pattern, parents)
     for path in _expanded(clean, parents, lambda path: _listed(opened, path)):
         try:
-            descriptor = openat2.open_in_root(opened, path, os.O_PATH)
+            descriptor = openat2.open_in_root(opened, path, os.O_PATH | (os.O_NOFOLLOW if parents else 0))
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
                 if path != clean and _is_link(opened, path):
@@ -92,7 +99,8 @@ def _matches(
             directory = stat.S_ISDIR(os.fstat(descriptor).st_mode)
         finally:
             os.close(descriptor)
-        yield Source(root, path, _kept(path, base) if parents else "", directory, base=base)
+        actual = _actual(path, base)
+        yield Source(root, path, _kept(path, actual) if parents else "", directory, base=actual)
 
 
 def _is_link(opened: int, path: str) -> bool:
@@ -110,6 +118,11 @@ def _place(pattern: str, parents: bool) -> tuple[str, str]:
         return _clean(pattern), ""
     base, _, rest = pattern.partition("/./")
     return _clean(f"{_clean(base)}/{_clean(rest)}"), _clean(base)
+
+
+def _actual(path: str, base: str) -> str:
+    """A base with wildcards, as far as this path has it."""
+    return "/".join(path.split("/")[: len(base.split("/"))]) if _WILD.search(base) else base
 
 
 def _kept(path: str, base: str) -> str:
@@ -210,7 +223,7 @@ def _members(source: Source, skip: Skip, owner: bool, mode: bool) -> Iterator[ch
         yield from checksums.indexed(source.node, skip, owner=owner, mode=mode)
         return
     with openat2.root(source.root) as root:
-        parent, name = checksums.open_source(root, source.path)
+        parent, name = source.open(root)
         try:
             yield from checksums.members(parent, name, skip, owner=owner, mode=mode)
         finally:
@@ -222,11 +235,12 @@ def find_indexed(index: Index, root: Path, pattern: str, *, parents: bool) -> li
     clean, base = _place(pattern, parents)
     found: list[Source] = []
     for path in _expanded_in(index, clean, parents):
-        node = index.find(path)
+        node = index.find(path, follow=not parents)
         if node is None:
             return None
-        kept = _kept(path, base) if parents else ""
-        found.append(Source(root, path, kept, node.is_directory, node, base))
+        actual = _actual(path, base)
+        kept = _kept(path, actual) if parents else ""
+        found.append(Source(root, path, kept, node.is_directory, node, actual))
     return found or None
 
 

@@ -101,7 +101,7 @@ class OneShots:
                 cgroup_parent=context.settings.cgroup_parent,
                 netns=net.sandbox.netns,
                 mounts=shot.mounts,
-                files=net.files.mounts(shot.mounts),
+                files=net.files.below(shot.mounts),
                 defaults=Defaults.of(context.settings),
                 peer=self._peer,
             ),
