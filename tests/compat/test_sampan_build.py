@@ -302,7 +302,10 @@ def test_named_contexts_of_every_kind(daemon: Daemon, context: Path, tmp_path: P
     built(daemon, context, "FROM busybox\nRUN echo base > /base\n", "-o", f"type=oci,tar=false,dest={tmp_path}/layout")
     (tmp_path / "dir").mkdir()
     (tmp_path / "dir/d").write_text("dir\n")
-    dockerfile = "FROM dir AS files\nFROM one\nCOPY --from=files d /\nCOPY --from=box /bin/busybox /b\nRUN cat /base /d; test -x /b\n"
+    dockerfile = (
+        "FROM dir AS files\nFROM one\nCOPY --from=files d /\nCOPY --from=box /bin/busybox /b\n"
+        "RUN cat /base /d; test -x /b\n"
+    )
     contexts = (f"one=oci-layout://{tmp_path}/layout", f"dir={tmp_path}/dir", "box=docker-image://busybox")
     flags = [word for text in contexts for word in ("--build-context", text)]
     told = built(daemon, context, dockerfile, *flags)
