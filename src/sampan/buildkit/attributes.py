@@ -23,7 +23,7 @@ FRONTENDS = ("dockerfile.v0", "gateway.v0")
 """The second is a Dockerfile frontend in an image, what BUILDKIT_SYNTAX asks for. Ours serves for both."""
 _MOBY = "moby"
 """dockerd's own exporter, what buildx asks its docker driver for: an image in the engine."""
-_HERE = frozenset({"prefer-image-digest", "oci-artifact", "buildinfo-attrs", "unpack", "store"})
+_HERE = frozenset({"prefer-image-digest", "oci-artifact", "buildinfo-attrs", "load", "unpack", "store"})
 """Attributes that ask for what is so here anyway, or for nothing an image of ours has."""
 
 
@@ -37,6 +37,10 @@ class Export:
     @property
     def streams(self) -> bool:
         return self.type in ("local", "tar", "oci", "docker")
+
+    @property
+    def pushed(self) -> bool:
+        return not self.streams and _true(self.attrs.get("push", ""))
 
     @property
     def names(self) -> list[str]:

@@ -26,6 +26,7 @@ from sampan.buildkit.wire_pb2 import (
     FrontendResponse,
     InputsResponse,
     Op,
+    OpMetadata,
     Pong,
     Ref,
     RefRequest,
@@ -169,7 +170,8 @@ def _definition(id: str) -> Definition:
     digest = "sha256:" + hashlib.sha256(source).hexdigest()
     last = Op()
     last.inputs.add(digest=digest, index=0)
-    return Definition(**{"def": [source, last.SerializeToString()]})
+    metadata = {digest: OpMetadata()}  # a client takes a definition without any for an empty one
+    return Definition(metadata=metadata, **{"def": [source, last.SerializeToString()]})
 
 
 def _result_of(definition: Definition) -> str:

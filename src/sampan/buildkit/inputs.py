@@ -168,6 +168,8 @@ class Gathering:
             if kind == "local":
                 found[name] = await self._beside(rest, name, context, len(found))
             elif kind == "input":
+                if options.platforms:
+                    raise NotSupported(f"{name}: results of other targets for several platforms are not supported")
                 found[name] = self._input(rest)
             elif kind == "oci-layout":
                 raise NotSupported("named contexts of oci-layout are not supported through buildx: use `sampan build`")

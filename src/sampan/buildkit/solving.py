@@ -11,7 +11,7 @@ import base64
 import contextlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from sampan.buildkit.failures import failure
 from sampan.buildkit.inputs import Gathering, Inputs
 from sampan.buildkit.sending import send_archive, send_directory
 from sampan.buildkit.sessions import Session, Sessions
-from sampan.buildkit.status import Feed, Steps
+from sampan.buildkit.status import Feed, Step, Steps
 from sampan.builds import BuildOptions
 from sampan.builds.dockerfile import parse, rules
 from sampan.builds.dockerfile.ast import Lines
@@ -112,6 +112,9 @@ class Request:
 
     async def export(self, exports: Sequence[Export], caches_to: Sequence[CacheEntry]) -> dict[str, str]:
         finished = await self._run(exports, caches_to)
+        for export in exports:
+            if export.pushed:
+                await self._push(export)
         told = {"containerimage.config.digest": finished.image} if finished.image else {}
         if finished.described:
             told["containerimage.digest"] = str(finished.described.get("digest", ""))
@@ -121,6 +124,19 @@ class Request:
         if names:
             told["image.name"] = ",".join(dict.fromkeys(names))
         return told
+
+    async def _push(self, export: Export) -> None:
+        solve = self._solve
+        session = await solve.session()
+        steps = Steps(solve.feed, solve.ref)
+        try:
+            for name in export.names:
+                reference = references.parse(name).tagged()
+                auth = await session.credentials(reference.domain)
+                with steps.step(f"pushing {reference}") as step:
+                    await solve.engine.images.push(reference.familiar, None, auth, _pushing(step))
+        except SampanError as error:
+            raise failure(error) from None
 
     async def _run(self, exports: Sequence[Export], caches_to: Sequence[CacheEntry]) -> Finished:
         solve = self._solve
@@ -235,6 +251,18 @@ def _tell_export(steps: Steps, finished: Finished, exports: Sequence[Export]) ->
         for export in kept:
             for name in export.names:
                 step.count(f"naming to {references.parse(name).tagged()}", 0, done=True)
+
+
+def _pushing(step: Step) -> Callable[[dict[str, Any]], None]:
+    """A push's messages as the step's counters."""
+
+    def show(message: dict[str, Any]) -> None:
+        detail = message.get("progressDetail") or {}
+        if (layer := message.get("id")) and message.get("status"):
+            done = message["status"] in ("Pushed", "Layer already exists") or "Mounted" in message["status"]
+            step.count(f"pushing layer {layer}", detail.get("current", 0), detail.get("total", 0), done=done)
+
+    return show
 
 
 class _Listener:

@@ -456,9 +456,22 @@ class InputsResponse(_message.Message):
     def __init__(self, definitions: _Optional[_Mapping[str, Definition]] = ...) -> None: ...
 
 class Definition(_message.Message):
-    __slots__ = ()
+    __slots__ = ("metadata",)
+    class MetadataEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: OpMetadata
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[OpMetadata, _Mapping]] = ...) -> None: ...
     DEF_FIELD_NUMBER: _ClassVar[int]
-    def __init__(self, **kwargs) -> None: ...
+    METADATA_FIELD_NUMBER: _ClassVar[int]
+    metadata: _containers.MessageMap[str, OpMetadata]
+    def __init__(self, metadata: _Optional[_Mapping[str, OpMetadata]] = ..., **kwargs) -> None: ...
+
+class OpMetadata(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
 
 class Op(_message.Message):
     __slots__ = ("inputs", "source")
