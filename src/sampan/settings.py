@@ -76,7 +76,10 @@ class Settings(msgspec.Struct, kw_only=True):
     ip_masq: bool = True
     mtu: int = 1500
     fixed_cidr: str = ""
-    """These five are of the default bridge."""
+    ipv6: bool = False
+    bip6: str = ""
+    fixed_cidr_v6: str = ""
+    """These, from `icc` on, are of the default bridge."""
     default_network_options: dict[str, dict[str, str]] = {}
     """Of networks that users make, by driver."""
     host_gateway_ip: str = ""

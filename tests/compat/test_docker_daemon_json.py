@@ -30,6 +30,8 @@ CONFIGURATION = {
     "icc": False,
     "mtu": 1400,
     "ip": "127.0.0.1",
+    "ipv6": True,
+    "fixed-cidr-v6": "fd00:5a3d::/64",
     "host-gateway-ip": "192.0.2.1",
     "default-network-opts": {"bridge": {"com.docker.network.driver.mtu": "1380"}},
     "proxies": {"http-proxy": "http://proxy.invalid:1"},
@@ -85,6 +87,8 @@ def test_networks_get_the_daemon_s_defaults(daemon: Daemon) -> None:
     assert daemon.ok("port", name).startswith("80/tcp -> 127.0.0.1:")
     assert daemon.ok("exec", name, "grep", "NoNewPrivs", "/proc/self/status").split()[1] == "1"
     assert daemon.ok("inspect", "-f", "{{.HostConfig.IpcMode}}", name) == "shareable"
+    assert daemon.ok("inspect", "-f", "{{.NetworkSettings.GlobalIPv6Address}}", name).startswith("fd00:5a3d::")
+    daemon.ok("exec", name, "ping", "-6", "-c1", "-W5", "fd00:5a3d::1")
     daemon.ok("rm", "-f", name)
     daemon.ok("network", "create", "djson")
     options = json.loads(daemon.ok("network", "inspect", "-f", "{{json .Options}}", "djson"))

@@ -66,6 +66,13 @@ def test_the_pidfile_follows_the_exec_root() -> None:
         ),
         (["-l", "loud"], "", "invalid logging level: loud"),
         (["--dns", "x"], "", "invalid IP address: x"),
+        ([], '{"fixed-cidr":"10.0.0.0/25"}', "fixed-cidr needs bip"),
+        (
+            [],
+            '{"bip6":"fd00::1/64","fixed-cidr-v6":"fd01::/80"}',
+            "fixed-cidr-v6 fd01::/80 is no range of bip6's network",
+        ),
+        ([], '{"bip":"10.0.0.1"}', "invalid CIDR address: 10.0.0.1"),
         (["-H", "ftp://x"], "", "invalid bind address (ftp://x)"),
         (["-H", "tcp://0.0.0.0:2375"], "", "refusing to listen on tcp://0.0.0.0:2375 without TLS"),
         (["-H", "tcp://:1", "--tlsverify"], "", "TLS needs --tlscert, --tlskey, --tlscacert"),

@@ -47,7 +47,6 @@ def features(value: dict[str, bool]) -> str:
 
 _CONTAINERD = _empty("there is no containerd: Sampan runs the OCI runtime itself")
 _RT = only(0, why="real-time limits for the parent cgroup are not supported; containers have --cpu-rt-period")
-_IPV6 = "the default bridge has no IPv6; make a network with --ipv6"
 _SWARM = "there is no Swarm"
 
 TABLE: tuple[tuple[str, str, str, Refuse], ...] = (
@@ -59,7 +58,6 @@ TABLE: tuple[tuple[str, str, str, Refuse], ...] = (
         "authorization-plugins",
         _empty("authorization plugins are not supported, and to go on without one would let everybody in"),
     ),
-    ("bip6", "string", "bip6", _empty(_IPV6)),
     ("bridge-accept-fwmark", "string", "bridge-accept-fwmark", _empty("not supported")),
     ("cdi-spec-dir", "list", "cdi-spec-dirs", _empty("CDI devices are not supported")),
     ("containerd", "string", "containerd", _CONTAINERD),
@@ -74,11 +72,10 @@ TABLE: tuple[tuple[str, str, str, Refuse], ...] = (
     ("cpu-rt-runtime", "int", "cpu-rt-runtime", _RT),
     ("cri-containerd", "bool", "cri-containerd", only(False, why=_CONTAINERD("x"))),
     ("default-gateway", "string", "default-gateway", _empty("the default bridge itself is the gateway")),
-    ("default-gateway-v6", "string", "default-gateway-v6", _empty(_IPV6)),
+    ("default-gateway-v6", "string", "default-gateway-v6", _empty("the default bridge itself is the gateway")),
     ("exec-opt", "list", "exec-opts", _exec_options),
     ("experimental", "bool", "experimental", only(False, why="there are no experimental features")),
     ("firewall-backend", "string", "firewall-backend", only("", "nftables", why="the rules are nftables' own")),
-    ("fixed-cidr-v6", "string", "fixed-cidr-v6", _empty(_IPV6)),
     ("init-path", "string", "init-path", _empty("the init is catatonit")),
     ("ip-forward", "bool", "ip-forward", only(True, why="without forwarding no container reaches the network")),
     (
@@ -99,7 +96,6 @@ TABLE: tuple[tuple[str, str, str, Refuse], ...] = (
         "iptables",
         only(True, why="Sampan's rules are in a table of its own, which leaves those of others alone"),
     ),
-    ("ipv6", "bool", "ipv6", only(False, why=_IPV6)),
     ("live-restore", "bool", "live-restore", only(True, why="containers always outlive the daemon")),
     ("network-control-plane-mtu", "int", "network-control-plane-mtu", only(1500, why=_SWARM)),
     ("network-diagnostic-port", "int", "network-diagnostic-port", only(0, why="not supported")),

@@ -78,16 +78,21 @@ def _check_containers(settings: Settings) -> None:
 
 
 def _check_range(settings: Settings) -> None:
-    if not settings.fixed_cidr:
-        return
-    try:
-        within = ip_network(settings.fixed_cidr)
-    except ValueError:
-        raise ConfigurationError(f"invalid CIDR address: {settings.fixed_cidr}") from None
-    if not settings.bip:
-        raise ConfigurationError("fixed-cidr needs bip: the subnet that it is a range of")
-    if not within.subnet_of(ip_interface(settings.bip).network):  # type: ignore[arg-type]
-        raise ConfigurationError(f"fixed-cidr {settings.fixed_cidr} is no range of bip's network, {settings.bip}")
+    for range, address, names in (
+        (settings.fixed_cidr, settings.bip, ("fixed-cidr", "bip")),
+        (settings.fixed_cidr_v6, settings.bip6, ("fixed-cidr-v6", "bip6")),
+    ):
+        try:
+            within = ip_network(range) if range else None
+            around = ip_interface(address if "/" in address else "x").network if address else None
+        except ValueError:
+            raise ConfigurationError(f"invalid CIDR address: {range or address}") from None
+        if within is None or (around is None and within.version == 6):
+            continue
+        if around is None:
+            raise ConfigurationError("fixed-cidr needs bip: the subnet that it is a range of")
+        if around.version != within.version or not within.subnet_of(around):  # type: ignore[arg-type]
+            raise ConfigurationError(f"{names[0]} {range} is no range of {names[1]}'s network, {address}")
 
 
 def _check_address(what: str, address: str) -> None:

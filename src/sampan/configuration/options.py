@@ -58,6 +58,7 @@ _SET: tuple[Option, ...] = (
         "nondistributable_registries",
     ),
     _both("bip", "string", "Address of the default bridge, as CIDR"),
+    _both("bip6", "string", "The same for IPv6"),
     _both("bridge", "string", 'Name of the default bridge; "none" for no bridge', short="b"),
     Option("builder-gc", "gc", key="builder", attribute="builder_gc", in_file_only=True),
     _both("cgroup-parent", "string", "Parent cgroup of all containers"),
@@ -95,6 +96,7 @@ _SET: tuple[Option, ...] = (
     _both("exec-root", "string", "Directory of state that ends with the machine's run"),
     Option("features", "flags", key="features", attribute="features", in_file_only=True, refuse=accepted.features),
     _both("fixed-cidr", "string", "Range of the default bridge's subnet that containers get addresses from"),
+    _both("fixed-cidr-v6", "string", "The same for IPv6; without bip6 it is the subnet", "fixed_cidr_v6"),
     _both("group", "string", "Group of the unix socket", short="G"),
     Option("help", "bool", "Print usage"),
     _both("host", "list", "Where to listen: unix://PATH, tcp://HOST:PORT or fd:// (systemd)", "hosts", "hosts", "H"),
@@ -124,6 +126,7 @@ _SET: tuple[Option, ...] = (
     ),
     _both("ip", "string", "Host address of published ports that name none"),
     _both("ip-masq", "bool", "Masquerade what containers on the default bridge send out"),
+    _both("ipv6", "bool", "The default bridge has IPv6 too"),
     _both("label", "list", "Label of this daemon, key=value", "labels", "labels"),
     _both(
         "log-driver",

@@ -122,17 +122,37 @@ class Catalog:
             _BRIDGE_OPTION + "name": self._settings.bridge,
             "com.docker.network.driver.mtu": str(self._settings.mtu),
         }
-        pool = IPAMPool(subnet=str(interface.network), gateway=str(interface.ip), ip_range=self._settings.fixed_cidr)
+        pools = [IPAMPool(subnet=str(interface.network), gateway=str(interface.ip), ip_range=self._settings.fixed_cidr)]
+        if self._settings.ipv6:
+            pools.append(self._default_ipv6(known, taken))
         return Network(
             id=known.id if known else secrets.token_hex(32),
             name="bridge",
             created=known.created if known else time.time_ns(),
-            ipam=IPAM(config=[pool]),
+            enable_ipv6=self._settings.ipv6,
+            ipam=IPAM(config=pools),
             options=options,
             bridge=self._settings.bridge,
             link_made=bool(known and known.link_made and known.bridge == self._settings.bridge),
             addresses_made=known.addresses_made if known and known.bridge == self._settings.bridge else [],
         )
+
+    def _default_ipv6(self, known: Network | None, taken: list[Subnet]) -> IPAMPool:
+        """bip6 is address and subnet, and fixed-cidr-v6 a range of that; alone, it is the subnet. Without both, the one
+        that the bridge had, or a free one."""
+        if self._settings.bip6:
+            interface = ip_interface(self._settings.bip6)
+            return IPAMPool(
+                subnet=str(interface.network), gateway=str(interface.ip), ip_range=self._settings.fixed_cidr_v6
+            )
+        had = next((pool for pool in (known.ipam.config if known else []) if ":" in pool.subnet), None)
+        if self._settings.fixed_cidr_v6:
+            subnet: Subnet = ip_network(self._settings.fixed_cidr_v6)
+        elif had is not None and not overlaps(ip_network(had.subnet), taken):
+            return had
+        else:
+            subnet = choose_subnet(self._settings.address_pools, 6, taken)
+        return IPAMPool(subnet=str(subnet), gateway=first_address(subnet))
 
     def create(self, spec: Network, host_subnets: list[Subnet]) -> Network:
         """Checks a user's wish as Docker does, completes it with subnets, gateways and a bridge name, and stores it."""
