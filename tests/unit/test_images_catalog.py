@@ -402,3 +402,16 @@ def test_hello_is_the_same_every_time() -> None:
     index, blobs = hello.build()
     hello.build.cache_clear()
     assert hello.build() == (index, blobs) and all(digest(blob) == key for key, blob in blobs.items())
+
+
+def test_an_image_that_comes_packaged_otherwise_keeps_what_its_other_names_stand_for(shelf: Shelf) -> None:
+    id = shelf.put("a:1")
+    catalog, content = shelf.images.holdings.catalog, shelf.images.holdings.content
+    old = catalog.images[id]
+    other = content.put(b"layer 0, compressed")
+    made = msgspec.structs.replace(old, manifest=content.put(b"another manifest"), layers=[other])
+    assert catalog.put(id, made, [(parse("b:1"), made.manifest)]) == set()
+    assert set(old.layers) <= catalog.blobs_of(id, catalog.images[id])  # a:1 is pushed as it was
+    again = msgspec.structs.replace(old)
+    gone = catalog.put(id, again, [(parse("a:1"), again.manifest), (parse("b:1"), again.manifest)])
+    assert other in gone

@@ -160,22 +160,33 @@ class Catalog:
     # -- changing ----------------------------------------------------------------------------------
     def put(
         self, id: str, record: ImageRecord, names: Iterable[tuple[Reference, str]] = (), exact: bool = False
-    ) -> None:
+    ) -> set[str]:
         """Stores an image and (reference, target digest) pairs in one transaction. A name that was another image's
-        moves.
+        moves. Returns what the image's record had before and has no more: the caller's to collect.
+
+        One image may have been packaged in several ways (compressed here, plain there): blobs of a manifest that
+        another name stands for stay with it.
         """
+        before: set[str] = set()
+        names = list(names)
         with self._lock, self._database.transaction():
             known = self.images.get(id)
             if known is not None:
                 record.parent = record.parent or known.parent
                 record.tagged = record.tagged or known.tagged
-                record.extra = list(dict.fromkeys([*record.extra, *known.extra]))
+                before = self.blobs_of(id, known)
+                own = {reference.key() for reference, _ in names}
+                named = {one.target for key, one in self.references.items() if one.image == id and key not in own}
+                kept = [known.manifest, *known.layers] if known.manifest in named else []
+                extra = dict.fromkeys([*record.extra, *known.extra, *kept])
+                record.extra = [one for one in extra if one not in (record.manifest, *record.layers)]
             record.used = time.time_ns()
             self._images.put(id, record)
             self.images = {**self.images, id: record}
             for reference, target in names:
                 self._put_reference(reference, ReferenceRecord(id, target, exact))
             self._index()
+            return before - self.blobs_of(id, record)
 
     def _put_reference(self, reference: Reference, record: ReferenceRecord) -> None:
         key = reference.key()

@@ -91,7 +91,7 @@ class Loader:
             for image in found:
                 await self._unpack(image, lease, progress, quiet)
             for image in found:
-                self._publish(image, progress)
+                lease.hold(*self._publish(image, progress))  # collected with the lease
         return [(image.id, [name.familiar for name in image.names]) for image in found]
 
     # -- receiving ---------------------------------------------------------------------------------
@@ -271,7 +271,8 @@ class Loader:
             await asyncio.gather(*work, return_exceptions=True)
             raise
 
-    def _publish(self, image: _Found, progress: Progress) -> None:
+    def _publish(self, image: _Found, progress: Progress) -> set[str]:
+        """Writes an image down. Returns what its record had before and has no more."""
         catalog = self._holdings.catalog
         for name in image.names:
             before = catalog.references.get(name.key())
@@ -286,7 +287,7 @@ class Loader:
             image.manifest, image.layers, chain_ids(image.config.rootfs.diff_ids), image.kept
         )
         record.tagged = time.time_ns() if image.names else 0
-        catalog.put(image.id, record, [(name, image.target) for name in image.names])
+        return catalog.put(image.id, record, [(name, image.target) for name in image.names])
 
 
 def _clean(entry: Entry) -> str:

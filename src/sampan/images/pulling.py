@@ -182,5 +182,7 @@ class Puller:
         if changed and not reference.digest:
             record.tagged = time.time_ns()
         names = [(by_digest, target)] if reference.digest else [(name, target), (by_digest, target)]
-        catalog.put(id, record, names)
-        return changed, [known.target] if known is not None and known.target != target else []
+        replaced = catalog.put(id, record, names)
+        if known is not None and known.target != target:
+            replaced.add(known.target)
+        return changed, list(replaced)
