@@ -107,7 +107,12 @@ def _decoded(entry: dict[str, Any], server: str) -> dict[str, str]:
     if entry.get("auth"):
         from binascii import a2b_base64
 
-        name, _, password = a2b_base64(str(entry["auth"])).decode("utf-8", "replace").partition(":")
+        try:
+            text = a2b_base64(str(entry["auth"])).decode("utf-8", "replace")
+        except ValueError:
+            sys.stderr.write(f"WARNING: the credentials kept for {server} are damaged: log in again\n")
+            return {}
+        name, _, password = text.partition(":")
         found["username"], found["password"] = name, password.rstrip("\0")
     if found:
         found["serveraddress"] = server

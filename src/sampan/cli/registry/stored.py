@@ -34,6 +34,11 @@ def _ask(helper: str, verb: str, data: str) -> None:
         answer = subprocess.run(
             [f"docker-credential-{helper}", verb], input=data.encode(), capture_output=True, check=False
         )
+    except FileNotFoundError:
+        raise CliError(
+            f'error storing credentials - err: exec: "docker-credential-{helper}": executable file not found in $PATH, '
+            "out: ``"
+        ) from None
     except OSError as error:
         raise CliError(f"error storing credentials - err: {error.strerror}, out: ``") from None
     if answer.returncode:
@@ -65,7 +70,11 @@ def store(cli: Cli, server: str, username: str, password: str, token: str) -> No
         from json import dumps
 
         secret = {"ServerURL": server, "Username": "<token>" if token else username, "Secret": token or password}
-        _ask(helper, "store", dumps(secret))
+        try:
+            _ask(helper, "store", dumps(secret))
+        except CliError as error:
+            raise CliError(f"Error saving credentials: {error}") from None
+        _remember(cli, server, {})  # as docker does, so that it is seen which servers are logged in to
         return
     from binascii import b2a_base64
 
@@ -73,12 +82,8 @@ def store(cli: Cli, server: str, username: str, password: str, token: str) -> No
     entry = {"auth": b2a_base64(text.encode(), newline=False).decode()}
     if token:
         entry["identitytoken"] = token
-    auths = cli.config.values.get("auths")
-    known = auths if isinstance(auths, dict) else {}
-    if known.get(server) == entry:
+    if not _remember(cli, server, entry) or token:  # a token can be taken back: docker does not warn of it
         return
-    cli.config.values["auths"] = dict(sorted({**known, server: entry}.items()))
-    _save(cli, cli.config.values)
     path = os.path.join(cli.config_dir, "config.json")
     cli.err(
         f"\nWARNING! Your credentials are stored unencrypted in '{path}'.\n"
@@ -87,12 +92,23 @@ def store(cli: Cli, server: str, username: str, password: str, token: str) -> No
     )
 
 
+def _remember(cli: Cli, server: str, entry: dict[str, str]) -> bool:
+    """Write an entry of "auths"; False when it is there already."""
+    auths = cli.config.values.get("auths")
+    known = auths if isinstance(auths, dict) else {}
+    if known.get(server) == entry:
+        return False
+    cli.config.values["auths"] = dict(sorted({**known, server: entry}.items()))
+    _save(cli, cli.config.values)
+    return True
+
+
 def erase(cli: Cli, server: str) -> None:
     """Forget what is kept for `server` under any of the spellings that were ever used."""
     names = [server]
     if server != HUB:
         bare = hostname(server)
-        names += [bare, f"http://{bare}", f"https://{bare}"]
+        names = list(dict.fromkeys((server, bare, f"http://{bare}", f"https://{bare}")))
     helper = _helper(cli, server)
     problems: list[str] = []
     if helper:
@@ -103,7 +119,6 @@ def erase(cli: Cli, server: str) -> None:
                 problems.append(f"{name}: {error}")
         if len(problems) == len(names):
             cli.err("WARNING: could not erase credentials:\n" + "".join(f"{line}\n" for line in problems))
-        return
     auths = cli.config.values.get("auths")
     if not isinstance(auths, dict) or not any(name in auths for name in names):
         return

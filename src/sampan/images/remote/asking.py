@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from urllib.parse import quote
 
 import msgspec
@@ -56,9 +57,9 @@ class Distribution:
     platforms: list[Platform]
 
 
-def _refused(error: RegistryError, told: str = "") -> SampanError:
+def _refused(error: RegistryError) -> SampanError:
     kinds: dict[int, type[SampanError]] = {401: Unauthorized, 403: Forbidden, 404: NotFound}
-    return kinds.get(error.http_status, SampanError)(told + error.message)
+    return kinds.get(error.http_status, SampanError)(error.message)
 
 
 def domain_of(address: str) -> str:
@@ -79,7 +80,10 @@ async def login(remote: Remote, auth: RegistryAuth) -> str:
             return remote.tokens.identity(auth)
     except RegistryError as error:
         base = remote.hosts.endpoints(domain, pull=False)[-1].base
-        raise _refused(error, f'Get "{base}/v2/": ') from None
+        status = error.http_status
+        phrase = HTTPStatus(status).phrase if status in HTTPStatus._value2member_map_ else ""
+        error.message = f"login attempt to {base}/v2/ failed with status: {status} {phrase}".rstrip()
+        raise _refused(error) from None
 
 
 async def inspect(remote: Remote, reference: Reference, auth: RegistryAuth | None) -> Distribution:

@@ -20,7 +20,7 @@ from urllib.parse import urljoin
 
 import msgspec
 
-from sampan.errors import NotFound, SampanError
+from sampan.errors import NotFound, SampanError, Unauthorized
 from sampan.images import manifests
 from sampan.images.content import DigestMismatch
 from sampan.images.digests import digest as digest_of
@@ -248,8 +248,11 @@ class Repository:
         self, path: str, *, headers: Mapping[str, str] | None = None, method: str = "GET", retry: bool = True
     ) -> AsyncIterator[ClientResponse]:
         """A successful response from the first endpoint that gives one. Raises `RegistryError` for a refusal."""
-        async with self.request(Ask(method, path, headers or {}, retry)) as response:
-            yield response
+        try:
+            async with self.request(Ask(method, path, headers or {}, retry)) as response:
+                yield response
+        except Unauthorized as error:  # as 401 it would make the docker CLI ask for a password; dockerd answers 500
+            raise SampanError(error.message) from None
 
     @asynccontextmanager
     async def request(self, ask: Ask) -> AsyncIterator[ClientResponse]:

@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 import msgspec
 
-from sampan.errors import NotFound, SampanError, TooManyRequests, Unauthorized
+from sampan.errors import NotFound, SampanError, TooManyRequests
 from sampan.images.references import Reference
 from sampan.images.remote.auth import challenges
 
@@ -86,8 +86,6 @@ def on_pull(error: RegistryError, reference: Reference) -> SampanError:
         return NotFound(f"repository {name} not found: {error.message}")
     if error.code == "TOOMANYREQUESTS":
         return TooManyRequests(error.message)
-    if error.code == "UNAUTHORIZED":
-        return Unauthorized(error.message)
     return error
 
 

@@ -66,7 +66,8 @@ class Tokens:
                 return f"Bearer {await self._token(parameters, asked, auth, used)}"
         if any(scheme == "basic" for scheme, _ in offered):
             if auth is None or not auth.basic:
-                raise Unauthorized(f'{asked.method.capitalize()} "{asked.url}": no basic auth credentials')
+                where = "" if "push" in asked.scope else f'{asked.method.capitalize()} "{asked.url}": '
+                raise Unauthorized(f"{where}no basic auth credentials")
             return auth.basic
         return ""
 
