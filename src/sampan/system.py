@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sampan.configuration import without_credentials
 from sampan.containers.logs import log_drivers
 from sampan.containers.model import Status
 from sampan.errors import SampanError
@@ -330,7 +331,7 @@ async def facts(engine: Engine) -> EngineFacts:
         firewall=network.get("FirewallBackend", {}).get("Info", []),
         warnings=warnings,
         log_drivers=log_drivers.NAMES,
-        http_proxy=os.environ.get("HTTP_PROXY", os.environ.get("http_proxy", "")),
-        https_proxy=os.environ.get("HTTPS_PROXY", os.environ.get("https_proxy", "")),
+        http_proxy=without_credentials(os.environ.get("HTTP_PROXY", os.environ.get("http_proxy", ""))),
+        https_proxy=without_credentials(os.environ.get("HTTPS_PROXY", os.environ.get("https_proxy", ""))),
         no_proxy=os.environ.get("NO_PROXY", os.environ.get("no_proxy", "")),
     )

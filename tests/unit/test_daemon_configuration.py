@@ -217,3 +217,10 @@ def test_a_reload_changes_what_dockerd_reloads_and_resets_what_it_resets() -> No
     assert "log_driver" not in found
     with pytest.raises(ConfigurationError, match="specified default runtime 'x' does not exist"):
         changes('{"default-runtime":"x"}')
+
+
+def test_proxies_are_shown_without_their_passwords() -> None:
+    assert configuration.without_credentials("http://u:p@h:1/x@y") == "http://xxxxx:xxxxx@h:1/x@y"
+    assert configuration.without_credentials("http://h:1") == "http://h:1"
+    with pytest.raises(ConfigurationError, match="http-proxy: .from flag: http://xxxxx:xxxxx@a, from file: http://b.$"):
+        settings("--http-proxy", "http://u:p@a", file='{"proxies":{"http-proxy":"http://b"}}')

@@ -12,6 +12,7 @@ from sampan.configuration.combining import combine, effective, reloaded
 from sampan.configuration.commandline import from_command_line, usage
 from sampan.configuration.file import file_error, from_file
 from sampan.configuration.options import DEFAULT_FILE, LEVELS, OPTIONS, ConfigurationError, Given, Option
+from sampan.configuration.values import without_credentials
 
 __all__ = [
     "DEFAULT_FILE",
@@ -28,4 +29,5 @@ __all__ = [
     "from_file",
     "reloaded",
     "usage",
+    "without_credentials",
 ]

@@ -12,6 +12,7 @@ import msgspec
 from sampan.configuration.checks import check
 from sampan.configuration.file import file_error
 from sampan.configuration.options import BY_FLAG, OPTIONS, ConfigurationError, Given
+from sampan.configuration.values import without_credentials
 from sampan.settings import Settings
 
 
@@ -43,7 +44,7 @@ def refuse_both(flags: Given, file: Given, path: Path) -> None:
     both = sorted(set(flags) & set(file), key=lambda flag: BY_FLAG[flag].key or flag)
     if both:
         shown = ", ".join(
-            f"{BY_FLAG[flag].key or flag}: (from flag: {_go(flags[flag])}, from file: {_go(file[flag])})"
+            f"{BY_FLAG[flag].key or flag}: (from flag: {_shown(flags[flag])}, from file: {_shown(file[flag])})"
             for flag in both
         )
         raise file_error(
@@ -125,6 +126,11 @@ def _without_scheme(registry: str) -> str:
     """As dockerd takes it: clients parse what `info` says about insecure registries, and stumble over an URL."""
     scheme, separator, rest = registry.partition("://")
     return rest if separator and scheme.lower() in ("http", "https") else registry
+
+
+def _shown(value: Any) -> str:
+    """Proxies have passwords in them."""
+    return without_credentials(_go(value))
 
 
 def _go(value: Any) -> str:

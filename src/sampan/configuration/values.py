@@ -38,6 +38,11 @@ def human_size(text: str) -> int:
     return int(float(match[1]) * 1000 ** " kmgtp".index(match[2].lower() or " "))
 
 
+def without_credentials(url: str) -> str:
+    """dockerd's masking of a proxy's user and password."""
+    return re.sub(r"^([a-z][a-z0-9+.-]*://)[^/@]*@", r"\1xxxxx:xxxxx@", url, flags=re.IGNORECASE)
+
+
 def ulimit(text: str) -> tuple[str, tuple[int, int]]:
     """(name, (soft, hard)) of `nofile=1024:2048` (units.ParseUlimit)."""
     name, equals, rest = text.partition("=")
