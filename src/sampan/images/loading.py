@@ -31,6 +31,7 @@ from sampan.images.tarheaders import FILE, LINK, SYMLINK, Entry
 
 _SMALL = 4 << 20
 _SMALL_TOTAL = 64 << 20
+_DOCUMENTS = ("manifest.json", "index.json", "oci-layout", "repositories")
 _NAME = "io.containerd.image.name"
 _REF_NAME = "org.opencontainers.image.ref.name"
 
@@ -115,6 +116,8 @@ class Loader:
                         if total > _SMALL_TOTAL:
                             raise InvalidParameter("invalid archive: too much metadata")
                         contents.small[name] = b"".join(bytes(piece) for piece in reader.data())
+                    elif name in _DOCUMENTS:
+                        raise InvalidParameter(f"invalid archive: {name} is too large: {entry.size} bytes")
                     else:
                         contents.blobs[name] = self._blob(name, entry, reader, lease)
             reader.drain()
