@@ -17,7 +17,7 @@ from ipaddress import (
 )
 
 from sampan.errors import Forbidden, InvalidParameter, SampanError
-from sampan.networks.model import IPAMPool
+from sampan.networks.model import PREDEFINED, IPAMPool
 
 Address = IPv4Address | IPv6Address
 Subnet = IPv4Network | IPv6Network
@@ -192,7 +192,7 @@ def _member_complaints(what: str, name: str, text: str, subnet: Subnet) -> Itera
 def check_wanted(ipv4: str, ipv6: str, pools: list[Pool], configured: bool, network: str) -> None:
     """Refuses a `--ip` or `--ip6` that this network cannot give, in Docker's words: all of the complaints at once."""
     found = []
-    if network == "bridge" and (ipv4 or ipv6):
+    if network in PREDEFINED and (ipv4 or ipv6):
         found.append("user specified IP address is supported on user defined networks only")
     for version, wanted in ((4, ipv4), (6, ipv6)):
         if wanted and not _is_address(wanted, version):

@@ -169,6 +169,7 @@ class Catalog:
                     f"cannot create network {id} ({bridge}): conflicts with network {other.id} ({bridge}): "
                     "networks have same bridge name"
                 )
+        ipam = self._complete(spec, host_subnets)
         network = msgspec.structs.replace(
             spec,
             id=id,
@@ -177,7 +178,10 @@ class Catalog:
             scope="local",
             bridge=bridge,
             configured=any(pool.subnet for pool in spec.ipam.config),
-            ipam=self._complete(spec, host_subnets),
+            ipam=ipam,
+            implied=[
+                made.gateway for asked, made in zip(spec.ipam.config, ipam.config, strict=False) if not asked.gateway
+            ],
         )
         self._put(network)
         return network
@@ -243,6 +247,9 @@ class Catalog:
         """The IPAM configuration with a subnet for each enabled family and a gateway for each subnet."""
         ours = self.subnets()
         config: list[IPAMPool] = []
+        versions = [ip_network(pool.subnet).version for pool in spec.ipam.config]
+        if spec.driver in ("", "bridge") and len(versions) != len(set(versions)):
+            raise Forbidden("bridge driver doesn't support multiple subnets")
         for pool in spec.ipam.config:
             subnet = ip_network(pool.subnet)
             refuse_overlap(subnet, ours + [ip_network(other.subnet) for other in config])

@@ -46,6 +46,8 @@ class Network(msgspec.Struct, rename="pascal", omit_defaults=True, kw_only=True)
     labels: dict[str, str] = msgspec.field(default_factory=dict)
     bridge: str = ""
     """The Linux bridge's name; "" for host and none. Not shown by `inspect`."""
+    implied: list[str] = msgspec.field(default_factory=list)
+    """Gateways that nobody asked for in subnets that somebody did: `inspect` does not show them, as in Docker."""
     configured: bool = False
     """The user chose the subnets: only then may endpoints ask for addresses (as Docker has it)."""
 

@@ -64,14 +64,14 @@ class Volumes:
         name: an anonymous volume. `holder`, a container to be, keeps it from being removed until `drop` or its
         document does.
         """
-        if name:
-            check_name(name)
         if (driver or "local") != "local":
             raise NotFound(
                 f'create {name}: error looking up volume plugin {driver}: plugin "{driver}" not found'
                 if name
                 else f'error looking up volume plugin {driver}: plugin "{driver}" not found'
             )
+        if name:
+            check_name(name)
         with self._lock:
             volume = self._documents.get(name) if name else None
             if volume is None:

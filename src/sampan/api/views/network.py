@@ -18,7 +18,7 @@ def _pools(network: Network) -> list[dict[str, Any]] | None:
         view: dict[str, Any] = {"Subnet": pool.subnet}
         if pool.ip_range:
             view["IPRange"] = pool.ip_range
-        if pool.gateway:
+        if pool.gateway and pool.gateway not in network.implied:
             view["Gateway"] = pool.gateway
         if pool.auxiliary_addresses:
             view["AuxiliaryAddresses"] = pool.auxiliary_addresses

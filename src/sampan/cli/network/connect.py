@@ -40,7 +40,7 @@ def _connect(cli: Cli, flags: Flags, args: list[str]) -> int:
     }
     endpoint = {
         "IPAMConfig": {key: value for key, value in addresses.items() if value},
-        "Links": flags.many("link"),
+        "Links": flags.many("link") or None,
         "Aliases": flags.many("alias"),
         "DriverOpts": _driver_options(flags.many("driver-opt")),
         "GwPriority": flags.number("gw-priority"),

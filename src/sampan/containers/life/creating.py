@@ -28,7 +28,7 @@ from sampan.containers.roster import Record
 from sampan.containers.rules import merge, names, resources, validation
 from sampan.containers.rules.host import Host, host
 from sampan.containers.spec import linking, networking, oci
-from sampan.errors import InvalidParameter, SampanError
+from sampan.errors import InvalidParameter, NotFound, SampanError
 from sampan.images import Image, Platform, platforms
 
 
@@ -79,6 +79,7 @@ class Creating:
                 merged, host_config, lambda ref: context.roster.find(ref).container, str(context.settings.data_root)
             )
             linking.check(context, container)
+            _check_endpoints(context, container)
             record = Record(container)
             self.under_way[id] = container.image_id
             await context.whole(self._make(record, image))
@@ -214,6 +215,19 @@ def adapt(host_config: HostConfig, host: Host, context: Context) -> None:
                     raise InvalidParameter(error.message) from None
                 continue  # starting will say so, as in Docker
             setattr(host_config, field, networking.CONTAINER + other.id)
+
+
+def _check_endpoints(context: Context, container: Container) -> None:
+    """Addresses that a network cannot give are refused before there is a container; a network that is not there, only
+    at the start."""
+    for request in networking.requests(container):
+        try:
+            context.networks.check(request)
+        except NotFound:
+            continue
+        except InvalidParameter as error:
+            error.message = f"invalid config for network {request.network}: {error.message}"
+            raise
 
 
 def _document(
