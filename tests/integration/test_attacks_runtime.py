@@ -138,6 +138,53 @@ def test_nothing_is_mounted_over_proc(daemon: Daemon, target: str, tmp_path: Pat
     nothing_is_mounted(daemon)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("-v", "fresh:/proc"),
+        ("--tmpfs", "/proc"),
+        ("--mount", "type=tmpfs,dst=/proc/sys"),
+        ("-v", "{host}:/sys/../proc"),
+    ],
+    ids=["volume", "tmpfs", "--mount", "dots"],
+)
+def test_no_kind_of_mount_covers_proc(daemon: Daemon, options: tuple[str, str], tmp_path: Path) -> None:
+    result = run(daemon, options[0], options[1].format(host=tmp_path), "busybox", "true")
+    assert result.returncode == 125 and "proc" in result.stderr, result
+    nothing_is_mounted(daemon)
+    daemon.cli("volume", "rm", "fresh")
+
+
+def test_nothing_is_mounted_over_proc_while_it_runs(daemon: Daemon, tmp_path: Path) -> None:
+    """`update --mount-add` mounts without the OCI runtime, whose refusals it needs all the same."""
+    daemon.ok("run", "-d", "--name", "live", "busybox", "sleep", "100")
+    try:
+        daemon.ok("exec", "live", "ln", "-s", "/proc", "/link")
+        for target in ("/proc", "/proc/self/attr", "/dev/../proc", "/link", "/link/sys", "/"):
+            added = {"MountAdd": [{"Type": "bind", "Source": str(tmp_path), "Target": target}]}
+            status, answer = daemon.api("POST", "/containers/live/update", added)
+            assert status in (400, 409), (target, answer)
+        seen = daemon.ok("exec", "live", "cat", "/proc/self/mountinfo")
+        assert str(tmp_path) not in seen
+    finally:
+        daemon.ok("rm", "-f", "live")
+
+
+def test_what_is_bound_over_sys_is_masked_inside_only(daemon: Daemon, tmp_path: Path) -> None:
+    """Docker allows it. A link in place of a masked path leads to something of the container, never of the host."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "kept").write_text("host")
+    sys_ = tmp_path / "sys"
+    sys_.mkdir()
+    (sys_ / "firmware").symlink_to(f"../../../../../../..{outside}")
+    before = Path("/proc/self/mountinfo").read_text().count(str(tmp_path))
+    run(daemon, "-v", f"{sys_}:/sys", "busybox", "sh", "-c", f"mkdir -p {outside}; touch {outside}/made; rm -rf /sys/*")
+    assert [path.name for path in outside.iterdir()] == ["kept"]
+    assert Path("/proc/self/mountinfo").read_text().count(str(tmp_path)) == before
+    nothing_is_mounted(daemon)
+
+
 def nothing_is_mounted(daemon: Daemon) -> None:
     """`run --rm` is answered before the last of it is gone."""
     left: list[str] = []
@@ -251,6 +298,52 @@ def test_seccomp_refuses_what_containers_do_not_need(daemon: Daemon) -> None:
     control = probe(daemon, "--security-opt", "seccomp=unconfined", "--cap-add", "SYS_BOOT")
     passed = {name for name in REFUSED if control[name] != "EPERM"}
     assert {"keyctl", "add_key", "kexec_load", "io_uring_setup"} <= passed, control
+
+
+TRACE = """
+import ctypes, errno, os, sys
+libc, pid = ctypes.CDLL(None, use_errno=True), int(sys.argv[1])
+def say(name, result):
+    print(name, "ok" if result >= 0 else errno.errorcode[ctypes.get_errno()])
+long = ctypes.c_long
+say("ptrace", libc.syscall(long(101), long(16), long(pid), long(0), long(0)))
+buffer = ctypes.create_string_buffer(8)
+iovec = (ctypes.c_size_t * 2)(ctypes.addressof(buffer), 8)
+there = (ctypes.c_size_t * 2)(4096, 8)
+say("process_vm_readv", libc.syscall(long(310), long(pid), iovec, long(1), there, long(1), long(0)))
+for name in ("mem", "root", "cwd", "exe", "environ", "fd/0", "ns/mnt"):
+    try:
+        place = f"/proc/{pid}/{name}"
+        os.open(place, 0) if name in ("mem", "environ") else os.stat(place)
+        print(name, "ok")
+    except OSError as error:
+        print(name, errno.errorcode[error.errno])
+"""
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the probe has x86-64's numbers")
+def test_a_process_of_the_host_is_not_traced(daemon: Daemon) -> None:
+    """Also where the container sees it (`--pid host`). Docker's filter lets ptrace pass since kernel 4.8; without
+    CAP_SYS_PTRACE the kernel refuses what has more capabilities than the container."""
+
+    def found(*options: str) -> dict[str, str]:
+        victim = subprocess.Popen(["sleep", "100"])
+        try:
+            result = run(
+                daemon,
+                *("--pid", "host", "-v", "/:/host:ro", *options, "busybox", "chroot", "/host", *BARE, TRACE),
+                str(victim.pid),
+            )
+        finally:
+            victim.kill()
+            victim.wait()
+        assert result.returncode == 0, result.stderr
+        return dict(line.split() for line in result.stdout.splitlines())
+
+    refused = found()
+    assert set(refused.values()) <= {"EPERM", "EACCES"}, str(refused)
+    control = found("--cap-add", "SYS_PTRACE", "--security-opt", "apparmor=unconfined")
+    assert control["ptrace"] == control["root"] == control["environ"] == "ok", control
 
 
 def test_a_user_namespace_is_refused(daemon: Daemon) -> None:
