@@ -240,6 +240,21 @@ def test_a_second_machine_builds_everything_from_a_shared_cache(
     assert (tmp_path / "1").read_text() == (tmp_path / "2").read_text()
 
 
+def test_caches_of_several_tags_live_in_one_directory(
+    daemon: Daemon, other: Daemon, context: Path, tmp_path: Path
+) -> None:
+    for tag in ("one", "two"):
+        where = f"type=local,dest={tmp_path}/c,tag={tag}"
+        built(
+            daemon, context, f"FROM busybox\nRUN echo {tag} > /tag\n", "--cache-to", where, "--platform", "linux/amd64"
+        )
+    other.ok("builder", "prune", "-af")
+    told = built(
+        other, context, "FROM busybox\nRUN echo one > /tag\n", "--cache-from", f"type=local,src={tmp_path}/c,tag=one"
+    )
+    assert told.count("CACHED") == 1
+
+
 def test_of_mode_min_only_the_last_stage_comes_back(
     daemon: Daemon, other: Daemon, context: Path, registry: OwnRegistry
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import os
+import shutil
 import stat
 import struct
 import tarfile
@@ -67,6 +68,7 @@ async def test_an_agent_lists_and_signs_and_does_nothing_else(tmp_path: Path) ->
     assert not place.exists()
 
 
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
 async def test_add_fetches_a_repository_with_the_clients_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`ssh` is a stand-in: it asks the agent, and then runs what it was told to run over there, here."""
     repository = tmp_path / "repository"

@@ -7,7 +7,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable
 
-from sampan.errors import NotFound
+from sampan.errors import NotFound, SampanError
 
 
 class Exports:
@@ -37,7 +37,8 @@ class Exports:
                 yield piece
         except BaseException as error:
             if not fetched.done():
-                fetched.set_exception(error if isinstance(error, Exception) else ConnectionError("it was not taken"))
+                known = error if isinstance(error, SampanError) else SampanError("the client did not take the result")
+                fetched.set_exception(known)
             raise
         if not fetched.done():
             fetched.set_result(None)

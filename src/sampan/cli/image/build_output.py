@@ -89,8 +89,29 @@ def _extract(response: Response, destination: str) -> None:
 
 
 def extract_cache(cli: Cli, token: str, destination: str) -> None:
-    """A cache as an OCI layout's directory."""
+    """A cache as an OCI layout's directory. Caches of other tags in it stay."""
+    from json import dump, load
+
+    place = os.path.join(destination, "index.json")
+    name = "org.opencontainers.image.ref.name"
+
+    def entries() -> list[dict[str, Any]]:
+        try:
+            with open(place, encoding="utf-8") as file:
+                found = load(file).get("manifests")
+        except (OSError, ValueError, AttributeError):
+            return []
+        return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+
+    before = entries()
     _extract(cli.client.request("GET", f"/build/exports/{token}"), destination)
+    now = entries()
+    tags = {(one.get("annotations") or {}).get(name) for one in now}
+    if others := [one for one in before if (one.get("annotations") or {}).get(name) not in tags]:
+        media_type = "application/vnd.oci.image.index.v1+json"
+        with open(f"{place}.new", "w", encoding="utf-8") as file:
+            dump({"schemaVersion": 2, "mediaType": media_type, "manifests": [*others, *now]}, file)
+        os.replace(f"{place}.new", place)
 
 
 def outputs(flags: Flags) -> list[Output]:
