@@ -26,7 +26,8 @@ def options(call: Call) -> BuildOptions:
     if call.text("outputs") and not call.flag("events"):
         raise NotSupported("exporters other than images are not supported by the classic POST /build")
     wanted = call.text("platform") if call.version >= (1, 32) else ""
-    found = [platforms.parse(text.strip()) for text in wanted.split(",") if text.strip()]
+    several = wanted.split(",") if call.flag("events") else [wanted]  # Docker's parameter is one
+    found = [platforms.parse(text.strip()) for text in several if text.strip()]
     return BuildOptions(
         dockerfile=call.text("dockerfile") or "Dockerfile",
         tags=[tag for tag in call.texts("t") if tag],
