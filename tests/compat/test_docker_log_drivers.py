@@ -188,7 +188,7 @@ def test_logs_reads_the_cache_unless_there_is_none(daemon: Daemon) -> None:
 def test_a_server_that_is_not_there_fails_the_start(daemon: Daemon, driver: str, option: str, reason: str) -> None:
     refused = daemon.cli("run", "--rm", "--log-driver", driver, "--log-opt", option, "busybox", "true")
     assert refused.returncode == 125
-    assert f"failed to create task for container: failed to initialize logging driver: {reason}\n" in refused.stderr
+    assert f"failed to create task for container: failed to initialize logging driver: {reason}" in refused.stderr
 
 
 @pytest.mark.parametrize(
