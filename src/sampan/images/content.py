@@ -280,6 +280,7 @@ class Ingest:
 
     def write(self, data: bytes) -> None:
         if self.expected_size >= 0 and self.offset + len(data) > self.expected_size:
+            self.discard()
             raise SampanError(
                 f"blob {self.digest} is longer than the {self.expected_size} bytes its descriptor promises"
             )

@@ -41,9 +41,10 @@ OPAQUE = b".wh..wh..opq"
 OPAQUE_XATTR = "trusted.overlay.opaque"
 _OVERLAY_XATTRS = "trusted.overlay."
 _CHECK_EVERY = 64 << 20
-_RESERVE = 64 << 20
-"""Bytes of the disk (of a small one, a twentieth) that no layer may take: a bomb ends here, with the daemon still able
-to write its state."""
+_RESERVE, _RESERVED_INODES = 64 << 20, 4096
+"""Bytes and inodes of the disk (of a small one, a twentieth) that no layer may take: a bomb ends here, with the daemon
+still able to write its state."""
+_INODES_EVERY = 128
 _CLONE_FS = 0x200
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -141,6 +142,8 @@ class _Applier:
     # -- one entry ---------------------------------------------------------------------------------
     def add(self, entry: Entry, reader: TarReader) -> None:
         name = clean_name(entry.name)
+        if not self.entries % _INODES_EVERY:
+            self._check_inodes()
         self.entries += 1
         head, _, base = name.rpartition(b"/")
         try:
@@ -381,6 +384,12 @@ class _Applier:
         """A second entry for a directory changes its mode, and a caller without `own_umask` has a umask."""
         if os.fstat(descriptor).st_mode & 0o7777 != mode:
             os.fchmod(descriptor, mode)
+
+    def _check_inodes(self) -> None:
+        """Millions of empty files take no bytes that anybody counts."""
+        found = os.fstatvfs(self._root)
+        if found.f_files and found.f_favail < min(_RESERVED_INODES, found.f_files // 20):
+            raise DiskFull("the layer needs more files than there are free inodes")
 
     def _check_space(self, coming: int) -> None:
         found = os.fstatvfs(self._root)

@@ -44,24 +44,35 @@ class Parents:
         return descriptor
 
     def _make(self, name: bytes) -> int:
-        """A file in the way is replaced, as by any later entry; of a dangling symlink the target is made, inside."""
-        above, _, base = name.rpartition(b"/")
-        parent = os.dup(self.get(above))
-        try:
+        """Step by step from the deepest one that is cached: a path may have two thousand components."""
+        start = name.rpartition(b"/")[0]
+        while start and start not in self._known:
+            start = start.rpartition(b"/")[0]
+        descriptor = os.dup(self._known[start] if start else self._root)
+        path = start
+        for base in name[len(start) :].lstrip(b"/").split(b"/"):
+            path = path + b"/" + base if path else base
             try:
-                found = os.stat(base, dir_fd=parent, follow_symlinks=False).st_mode
-            except FileNotFoundError:
-                found = 0
-            if stat.S_ISLNK(found):
-                return openat2.mkdirs_in_root(self._root, name)
-            if found and not stat.S_ISDIR(found):
-                self._replace(name, parent, base)
-                found = 0
-            if not found:
-                os.mkdir(base, 0o755, dir_fd=parent)
-            return os.open(base, _NOFOLLOW, dir_fd=parent)
-        finally:
-            os.close(parent)
+                below = self._step(path, descriptor, base)
+            finally:
+                os.close(descriptor)
+            descriptor = below
+        return descriptor
+
+    def _step(self, path: bytes, parent: int, base: bytes) -> int:
+        """A file in the way is replaced, as by any later entry; of a dangling symlink the target is made, inside."""
+        try:
+            found = os.stat(base, dir_fd=parent, follow_symlinks=False).st_mode
+        except FileNotFoundError:
+            found = 0
+        if stat.S_ISLNK(found):
+            return openat2.mkdirs_in_root(self._root, path)
+        if found and not stat.S_ISDIR(found):
+            self._replace(path, parent, base)
+            found = 0
+        if not found:
+            os.mkdir(base, 0o755, dir_fd=parent)
+        return os.open(base, _NOFOLLOW, dir_fd=parent)
 
     def forget(self, keep: int = -1) -> None:
         """Closes all but the one in use: a name may mean another directory now."""
