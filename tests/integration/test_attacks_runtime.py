@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 
+from sampan.runtime.paths import masked
 from support.daemon import Daemon
 from support.elf import exits_with_euid
 from support.images import PATH, busybox_archive, busybox_layer, docker_archive
@@ -96,10 +97,15 @@ def test_the_runtime_s_program_cannot_be_overwritten(daemon: Daemon) -> None:
 @pytest.mark.parametrize("way", ["run", "exec", "symlink"])
 def test_no_working_directory_leads_out(daemon: Daemon, way: str) -> None:
     """`/proc/self/fd/N` of a leaked descriptor (CVE-2024-21626)."""
+    places = [
+        *(f"/proc/self/fd/{number}" for number in range(3, 14)),
+        "/proc/self/root",
+        "/proc/1/cwd",
+        "//proc/./1/fd/0",
+    ]
     daemon.ok("run", "-d", "--name", "cwd", "busybox", "sleep", "100")
     try:
-        for number in range(3, 14):
-            place = f"/proc/self/fd/{number}"
+        for place in places:
             if way == "run":
                 result = run(daemon, "-w", place, "busybox", "ls")
             elif way == "exec":
@@ -239,6 +245,16 @@ def test_what_is_masked_stays_masked(daemon: Daemon) -> None:
         assert "can't unmount /proc/kcore" in said.stdout
         assert Path("/proc/sys/kernel/core_pattern").read_text() == host
     assert "1" in shell(daemon, "head -c 1 /proc/self/status | wc -c").split()
+
+
+def test_every_masked_path_shows_nothing(daemon: Daemon) -> None:
+    files = [path for path in masked() if Path(path).is_file()]
+    directories = [path for path in masked() if Path(path).is_dir()]
+    assert files and directories
+    script = f"for p in {' '.join(files)}; do test -c $p || echo $p; done; ls -A {' '.join(directories)} | grep -v ':$'"
+    assert shell(daemon, script).split() == []
+    control = shell(daemon, script, "--security-opt", "systempaths=unconfined").split()
+    assert set(files) <= set(control) and len(control) > len(files), control
 
 
 # -- devices -----------------------------------------------------------------------------------------

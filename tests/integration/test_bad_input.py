@@ -3,6 +3,7 @@ mount, directory or document. The words were compared with dockerd's own."""
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import io
 import json
@@ -10,10 +11,12 @@ import os
 import socket
 import subprocess
 import tarfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -367,3 +370,79 @@ def test_a_client_that_closes_its_half_is_answered(daemon: Daemon, nothing_stays
     assert half_closed(daemon, b"DELETE /volumes/half HTTP/1.1\r\nHost: d\r\n\r\n").startswith(b"HTTP/1.1 204")
     half_closed(daemon, b"GET /events HTTP/1.1\r\nHost: d\r\n\r\n")
     assert b"HTTP/1.1 2" not in half_closed(daemon, volume[:-3])
+
+
+# -- what goes on to a registry ----------------------------------------------------------------------
+@pytest.fixture
+def overheard() -> Iterator[tuple[str, list[bytes]]]:
+    """(host:port of a registry that only listens, the heads of the requests it got)."""
+    heard: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.1)
+        over = threading.Event()
+
+        def listen() -> None:
+            while not over.is_set():
+                with contextlib.suppress(OSError):
+                    connection, _ = server.accept()
+                    with connection:
+                        connection.settimeout(2)
+                        heard.append(connection.recv(65536))
+                        connection.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+
+        thread = threading.Thread(target=listen)
+        thread.start()
+        yield f"127.0.0.1:{server.getsockname()[1]}", heard
+        over.set()
+        thread.join()
+
+
+INJECTED = [
+    "\r\nX-Injected: 1",
+    "%0d%0aX-Injected: 1",
+    " HTTP/1.1\r\nX-Injected: 1\r\n\r\n",
+    "?x=1",
+    "#x",
+    "/../../v1",
+    "\0",
+    "é",
+]
+
+
+@pytest.mark.parametrize("evil", INJECTED)
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/images/create?fromImage={host}/a{evil}&tag=1"),
+        ("POST", "/images/create?fromImage={host}/a&tag=1{evil}"),
+        ("POST", "/images/create?fromImage={host}{evil}/a&tag=1"),
+        ("GET", "/distribution/{host}/a{evil}/json"),
+        ("POST", "/images/{host}/a{evil}/push?tag=1"),
+        ("POST", "/images/busybox/tag?repo={host}/a{evil}"),
+        ("POST", "/images/busybox/tag?repo={host}/a&tag=1{evil}"),
+        ("POST", "/build?remote=http://{host}/a{evil}"),
+    ],
+)
+def test_a_reference_is_no_header_and_no_other_request(
+    daemon: Daemon, nothing_stays: None, overheard: tuple[str, list[bytes]], method: str, path: str, evil: str
+) -> None:
+    host, heard = overheard
+    status, answer = daemon.api(
+        method, path.format(host=host, evil=quote(evil, safe="")), b"" if method == "POST" else None,
+        {"X-Registry-Auth": "e30="},
+    )  # fmt: skip
+    assert status >= 400 or "error" in str(answer), answer
+    for request in heard:
+        assert b"\nX-Injected" not in request and request.count(b" HTTP/1.1\r\n") == 1
+        assert b"/../" not in request.split(b"\r\n")[0]
+    if "remote=" not in path:
+        assert not heard, "what is no reference goes nowhere"
+
+
+def test_credentials_are_no_header(daemon: Daemon, nothing_stays: None, overheard: tuple[str, list[bytes]]) -> None:
+    host, heard = overheard
+    for evil in ("user\r\nX-Injected: 1", "user\nX-Injected: 1", "a:b\0"):
+        daemon.api("POST", "/auth", {"username": evil, "password": evil, "serveraddress": host})
+        token = base64.urlsafe_b64encode(json.dumps({"registrytoken": evil}).encode()).decode()
+        daemon.api("POST", f"/images/create?fromImage={host}/a&tag=1", None, {"X-Registry-Auth": token})
+    assert heard and not [request for request in heard if b"\nX-Injected" in request]
