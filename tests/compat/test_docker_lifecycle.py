@@ -127,6 +127,9 @@ def test_restart_policy_on_failure_gives_up(daemon: Daemon, container_name: str)
             break
         time.sleep(0.1)
     assert daemon.ok("inspect", "-f", "{{.State.Status}} {{.RestartCount}}", container_name) == "exited 2"
+    daemon.ok("update", "--restart", "no", container_name)
+    daemon.ok("start", container_name)
+    assert daemon.ok("inspect", "-f", "{{.RestartCount}}", container_name) == "0", "a start by hand begins anew"
 
 
 def test_restart_always_comes_back_until_stopped(daemon: Daemon, container_name: str) -> None:

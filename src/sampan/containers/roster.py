@@ -44,6 +44,8 @@ class Record:
     """Made by the policy since the user's last start."""
     stop_requested: bool = False
     """By `stop` or a killing signal: even `always` does not restart this run."""
+    counted_restarts: int = 0
+    """What `RestartCount` is after the next start that no policy makes."""
     restarting_by_hand: bool = False
     removing: bool = False
     health: asyncio.Task[None] | None = None

@@ -57,6 +57,7 @@ class Starting:
             check(record.container)
             record.stop_requested = False
             record.restarts = 0
+            record.container.restart_count = record.counted_restarts  # a user's start begins anew
             record.restart_delay = 0
             record.container.state.manually_stopped = False
             await self.run(record, by_hand=True)

@@ -38,8 +38,11 @@ class Unhealthy:
                 await self._context.runtime.kill(self._context.bundle(container), container.runtime, signal.SIGKILL)
                 self._context.publish(container, "kill", signal=str(int(signal.SIGKILL)))
             elif action == "restart":
-                container.restart_count += 1
-                await self.restart(record)
+                record.counted_restarts = container.restart_count + 1
+                try:
+                    await self.restart(record)
+                finally:
+                    record.counted_restarts = 0
             else:
                 await self._stopping.end(record)
         except SampanError as error:
