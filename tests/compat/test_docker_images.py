@@ -49,6 +49,25 @@ def test_images_columns_quiet_and_filters(daemon: Daemon) -> None:
     assert daemon.ok("rmi", "sampan-test/other:2") == "Untagged: sampan-test/other:2"
 
 
+@sampan_only
+def test_system_prune_takes_what_its_filter_names(daemon: Daemon) -> None:
+    for label in ("prune=1", "prune=2"):
+        daemon.load(
+            docker_archive(["sampan-test/p:1"], [small_layer("f", label)], {"Labels": dict([label.split("=")])})
+        )
+    daemon.ok("create", "--name", "prune-me", "--label", "prune=1", "busybox", "true")
+    kept = daemon.ok("system", "prune", "-f", "--filter", "label=prune=3")
+    assert kept == "Total reclaimed space: 0B"
+    _, before = daemon.api("GET", "/system/df")
+    said = daemon.ok("system", "prune", "-f", "--filter", "label=prune=1")
+    assert "Deleted Containers:" in said and "Deleted Images:\ndeleted: sha256:" in said
+    _, after = daemon.api("GET", "/system/df")
+    won = float(said.rpartition("Total reclaimed space: ")[2].removesuffix("kB")) * 1000
+    assert abs(before["LayersSize"] - after["LayersSize"] - won) < 100
+    assert daemon.ok("images", "-q", "sampan-test/p:1")
+    daemon.ok("rmi", "sampan-test/p:1")
+
+
 def test_rmi_untags_then_deletes(daemon: Daemon) -> None:
     daemon.load(docker_archive(["sampan-test/a:1", "sampan-test/b:1"], [small_layer("f", "one")], {"Cmd": ["x"]}))
     assert daemon.ok("rmi", "sampan-test/a:1").splitlines() == ["Untagged: sampan-test/a:1"]

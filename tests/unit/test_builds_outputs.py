@@ -171,6 +171,8 @@ def test_prune_filters_are_all_heard() -> None:
     ):
         assert CacheFilters.parse(text).fits(record, 0) is fits, text
     assert not CacheFilters.parse('{"until":["1h"]}').fits(record, 1 << 62)
+    assert not CacheFilters.parse('{"label":["a","b"]}').fits(record, 0), "as system prune sends it"
+    assert CacheFilters.parse('{"label!":["a","b"]}').fits(record, 0)
     with pytest.raises(InvalidParameter, match="failed to prune build cache: filters expect only one value"):
         CacheFilters.parse('{"id":["a","b"]}')
 

@@ -14,6 +14,7 @@ from sampan.api.filters import Filters
 from sampan.api.timestamps import parse_until
 from sampan.errors import InvalidParameter
 
+_LABELS = ("label", "label!")
 NAMES = ("until", "unused-for", "id", "parent", "type", "description", "inuse", "shared", "private")
 _FLAGS = ("inuse", "shared", "private")
 
@@ -24,6 +25,8 @@ class CacheFilters:
 
     until: int
     fields: Mapping[str, str]
+    labelled: bool = False
+    """Only what has some label is asked for."""
 
     @classmethod
     def parse(cls, text: str) -> CacheFilters:
@@ -35,7 +38,10 @@ class CacheFilters:
 
     @classmethod
     def _parse(cls, text: str) -> CacheFilters:
-        given = Filters.parse(text, NAMES).as_lists()
+        given = {name: list(values) for name, values in Filters.parse(text, (*NAMES, *_LABELS)).as_lists().items()}
+        # `system prune` sends these too. Nothing in the cache has a label, so what asks for one finds nothing (BuildKit
+        # does not look, and lets go of everything).
+        labelled, _ = bool(given.pop("label", [])), given.pop("label!", [])
         if "until" in given and "unused-for" in given:
             raise InvalidParameter('conflicting filters: "until" and "unused-for"')
         for values in given.values():
@@ -45,7 +51,7 @@ class CacheFilters:
         name = "unused-for" if "unused-for" in fields else "until"
         limit = fields.pop(name, "")
         try:
-            return cls(parse_until(limit, time.time_ns()) if limit else 0, fields)
+            return cls(parse_until(limit, time.time_ns()) if limit else 0, fields, labelled)
         except InvalidParameter:
             raise InvalidParameter(
                 f"\"{name}\" filter expects a duration (e.g., '24h') or a timestamp: "
@@ -54,7 +60,7 @@ class CacheFilters:
 
     def fits(self, found: Mapping[str, object], used: int) -> bool:
         """`found` has a value for each field that there is; a flag without a value asks for it to be set."""
-        if self.until and used > self.until:
+        if self.labelled or (self.until and used > self.until):
             return False
         return all(self._fits(name, wanted, found.get(name)) for name, wanted in self.fields.items())
 
