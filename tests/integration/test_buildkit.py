@@ -103,6 +103,23 @@ async def test_a_result_is_sent_as_an_archive(engine: Daemon) -> None:
         assert tar.extractfile("a").read() == b"data"  # type: ignore[union-attr]
 
 
+async def test_only_what_changed_and_what_is_read_travels(engine: Daemon) -> None:
+    dockerfile = "FROM busybox\nCOPY one two/ /d/\nRUN cat /d/*\n"
+    files = {"one": b"1\n", "two/a": b"a\n", "two/b": b"b\n", "three": bytes(1 << 20)}
+    shared = client(dockerfile, files, shared_key="here:me")
+    async with Buildx(engine.socket, shared) as buildx:
+        assert b"a\nb\n1\n" in (await buildx.build({})).logs
+    assert "context/three" not in shared.asked, "no instruction names it"
+    files["two/a"] = b"changed\n"
+    async with Buildx(engine.socket, shared) as buildx:
+        assert b"changed\nb\n1\n" in (await buildx.build({})).logs
+    assert shared.contents == [0, 3, 0, 1], "each time .dockerignore is asked for, and then the files"
+    shared.directories["dockerfile"] = {"Dockerfile": b"FROM busybox\nRUN true\n"}
+    async with Buildx(engine.socket, shared) as buildx:
+        await buildx.build({})
+    assert shared.contents == [0, 3, 0, 1, 0], "a context that nothing reads does not travel at all"
+
+
 async def test_named_contexts_and_checks(engine: Daemon) -> None:
     shared = client("FROM busybox\nCOPY --from=other o /o\nRUN cat /o\n")
     shared.directories["place"] = {"o": b"from beside", "skip": b"x", ".dockerignore": b"skip\n"}

@@ -77,6 +77,9 @@ class Client:
     credentials: dict[str, tuple[str, str]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     """Hosts whose credentials the engine wanted, and paths of directories it read."""
+    contents: list[int] = field(default_factory=list)
+    """Of each time that the context was read: how many files' contents travelled."""
+    shared_key: str = ""
     received: dict[str, bytes] = field(default_factory=dict)
     """What came back: files of outputs, or "archive"."""
 
@@ -101,11 +104,14 @@ class Client:
         wanted = {
             path: data
             for path, data in self.directories[name].items()
-            if (path in only if only else not rules.excludes(path))
+            if not rules.excludes(path) and (not only or any(path == one or path.startswith(f"{one}/") for one in only))
         }
         self.asked += [f"{name}/{path}" for path in wanted]
         with contextlib.closing(_index(wanted)) as index:
-            await Sender(index).run(stream)
+            sender = _Counting(index)
+            await sender.run(stream)
+            if name == "context":
+                self.contents.append(sender.count)
             await stream.send_message(Packet(type=Packet.FIN))
 
     async def take(self, stream: Any) -> None:
@@ -127,12 +133,20 @@ class Client:
         await stream.send_message(Bytes(data=self.secrets[request.id]))
 
 
+class _Counting(Sender):
+    count = 0
+
+    async def _content(self, stream: Any, number: int) -> None:
+        self.count += 1
+        await super()._content(stream, number)
+
+
 def _index(files: Mapping[str, bytes]) -> Index:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         for path in sorted(files):
             info = tarfile.TarInfo(path)
-            info.size, info.mode = len(files[path]), 0o644
+            info.size, info.mode, info.mtime = len(files[path]), 0o644, 1_700_000_000
             tar.addfile(info, io.BytesIO(files[path]))
     place = Path(f"/tmp/sampan-buildx-{os.urandom(6).hex()}")
     index = Index(place)
@@ -164,7 +178,11 @@ class Buildx:
         self._control = await upgraded(self._socket, "/grpc", (), self._channel.connection)
         served = Served([self.client])
         offers = [("X-Docker-Expose-Session-Grpc-Method", path) for path in self.client.__mapping__()]
-        headers = [("X-Docker-Expose-Session-Uuid", self.session), *offers]
+        headers = [
+            ("X-Docker-Expose-Session-Uuid", self.session),
+            ("X-Docker-Expose-Session-Sharedkey", self.client.shared_key),
+            *offers,
+        ]
         self._shared = await upgraded(self._socket, "/session", headers, served.connection)
         return self
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import posixpath
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
+from sampan.buildkit import needs
 from sampan.buildkit.receiving import NothingShared, receive
 from sampan.buildkit.sessions import Session, Sessions
 from sampan.buildkit.status import Steps
@@ -55,11 +56,10 @@ class Gathering:
 
     async def gather(self, options: BuildOptions) -> Inputs:
         """Raises `SampanError`; nothing stays then."""
-        context, options = await self._main(options)
+        remote = self._attrs.get(self._attrs.get("contextkey", "context"), "")
+        context, options = await self._remote(remote, options) if remote else (self._builds.empty()[0], options)
         try:
-            if options.dockerfile_source is None and (source := context.read(options.dockerfile)) is not None:
-                await self._parsed(options, source)
-            options = await self._named(options, context)
+            options = await (self._local_inputs if not remote else self._remote_inputs)(options, context)
             options = await self._asked(options)
         except BaseException:
             await context.leave()
@@ -73,28 +73,31 @@ class Gathering:
             self._dockerfile = await asyncio.to_thread(parse, source, options.dockerfile)
 
     # -- files -------------------------------------------------------------------------------------
-    async def _main(self, options: BuildOptions) -> tuple[Context, BuildOptions]:
-        attrs = self._attrs
-        local = attrs.get("contextkey", "context")
-        remote = attrs.get(local, "")
-        if not remote:
-            options, patterns = await self._read_dockerfile(options)
-            context = await self._local(local, patterns, "load build context", must=False)
-            return context, options
+    async def _local_inputs(self, options: BuildOptions, context: Context) -> BuildOptions:
+        options, patterns = await self._read_dockerfile(options)
+        options = await self._named(options, context)
+        graph = self._graph(options)
+        only = needs.paths(graph, self._may_trigger) if graph is not None else None
+        if only is None or only:
+            local = self._attrs.get("contextkey", "context")
+            await self._receive(local, context, patterns, only or (), "load build context", must=False)
+        return options
+
+    async def _remote_inputs(self, options: BuildOptions, context: Context) -> BuildOptions:
+        if "dockerfilekey" in self._attrs:
+            options, _ = await self._read_dockerfile(options)
+        elif (source := options.dockerfile_source or context.read(options.dockerfile)) is not None:
+            await self._parsed(options, source)
+        return await self._named(options, context)
+
+    async def _remote(self, remote: str, options: BuildOptions) -> tuple[Context, BuildOptions]:
         with self._steps.step(f"[internal] load remote build context {remote}"):
-            if urlsplit(remote).hostname == _UPLOADS:
-                archive = self._session.uploaded(urlsplit(remote).path)
-                context = await self._builds.receive(archive, options)
-                context.filtered = False
-            else:
-                context, options = await self._builds.fetch(remote, options)
-        if "dockerfilekey" in attrs:
-            try:
-                options, _ = await self._read_dockerfile(options)
-            except BaseException:
-                await context.leave()
-                raise
-        return context, options
+            if urlsplit(remote).hostname != _UPLOADS:
+                return await self._builds.fetch(remote, options)
+            archive = self._session.uploaded(urlsplit(remote).path)
+            context = await self._builds.receive(archive, options)
+            context.filtered = False
+            return context, options
 
     async def _read_dockerfile(self, options: BuildOptions) -> tuple[BuildOptions, tuple[str, ...]]:
         """The Dockerfile's bytes, and the patterns of the .dockerignore beside it, or else of the context's."""
@@ -131,27 +134,26 @@ class Gathering:
             await context.leave()
         return {name: data for name, data in read.items() if data is not None}
 
-    async def _local(self, local: str, without: tuple[str, ...], name: str, *, must: bool) -> Context:
-        context, index = self._builds.empty()
-        try:
-            with self._steps.step(f"[internal] {name}") as step:
-                total = 0
+    async def _receive(
+        self, local: str, context: Context, without: Sequence[str], only: Sequence[str], name: str, *, must: bool
+    ) -> None:
+        """A directory of the client's into an empty context."""
+        assert context.index is not None
+        with self._steps.step(f"[internal] {name}") as step:
+            total = 0
 
-                def tell(size: int) -> None:
-                    nonlocal total
-                    total = size
-                    step.count("transferring context:", size)
+            def tell(size: int) -> None:
+                nonlocal total
+                total = size
+                step.count("transferring context:", size)
 
-                try:
-                    await receive(await self._owner(local), local, index, without=without, tell=tell)
-                except NothingShared:
-                    if must:
-                        raise
-                step.count("transferring context:", total, done=True)
-        except BaseException:
-            await context.leave()
-            raise
-        return context
+            owner, earlier = await self._owner(local), self._sessions.earlier
+            try:
+                await receive(owner, local, context.index, without=without, only=only, earlier=earlier, tell=tell)
+            except NothingShared:
+                if must:
+                    raise
+            step.count("transferring context:", total, done=True)
 
     async def _owner(self, local: str) -> Session:
         """Bake shares a directory of several targets through one session."""
@@ -186,10 +188,9 @@ class Gathering:
         except NothingShared:
             rules = None
         patterns = ignore.read(rules) if rules else ()
-        one = await self._local(local, patterns, f"context {name}: load from client", must=True)
+        one, index = self._builds.empty()
         try:
-            index = one.index
-            assert index is not None
+            await self._receive(local, one, patterns, (), f"context {name}: load from client", must=True)
             place = context.path / _CONTEXTS / str(number)
             place.parent.mkdir(exist_ok=True)
             await asyncio.to_thread(lay, index, index.root, place)
@@ -203,12 +204,28 @@ class Gathering:
             raise NotSupported(f"the input {name} is not a result of this engine's: LLB is not supported")
         return f"docker-image://{image}"
 
+    def _graph(self, options: BuildOptions) -> Graph | None:
+        """None when there is none: `build` says why, with the place."""
+        if self._dockerfile is None:
+            return None
+        try:
+            return self._builds.graph(self._dockerfile, options, options.platform)
+        except SampanError:
+            return None
+
+    def _may_trigger(self, name: str) -> bool:
+        """Whether an image may have ONBUILD instructions: only of those that are here it is known."""
+        try:
+            return bool(self._images.resolve(name).config.config.on_build)
+        except SampanError:
+            return True
+
     # -- what the Dockerfile asks for ----------------------------------------------------------------
     async def _asked(self, options: BuildOptions) -> BuildOptions:
-        if self._dockerfile is None:
+        graph = self._graph(options)
+        if graph is None:
             return options
         try:
-            graph = self._builds.graph(self._dockerfile, options, options.platform)
             given = {name: value for name, value in options.args.items() if value is not None}
             outline = describing.outline(graph, given)
         except SampanError:

@@ -14,7 +14,7 @@ import hashlib
 import os
 import posixpath
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import quote_plus
 
@@ -22,6 +22,7 @@ from grpclib.client import StreamStreamMethod
 from grpclib.exceptions import GRPCError, StreamTerminatedError
 from multidict import MultiDict
 
+from sampan.buildkit.earlier import Content, Earlier, Told
 from sampan.buildkit.sessions import Session
 from sampan.buildkit.wire_pb2 import Packet, Stat
 from sampan.builds.indexing import Index, Node
@@ -35,6 +36,7 @@ _GO_KINDS = (
     (1 << 25, stat.S_IFIFO),
     (1 << 24, stat.S_IFSOCK),
 )
+_EMPTY = hashlib.sha256().digest()
 _GO_CHARACTER = 1 << 21
 _GO_BITS = ((1 << 23, stat.S_ISUID), (1 << 22, stat.S_ISGID), (1 << 20, stat.S_ISVTX))
 """Go's io/fs.FileMode, which is what travels."""
@@ -69,25 +71,35 @@ async def receive(
     *,
     only: Iterable[str] = (),
     without: Iterable[str] = (),
+    earlier: Earlier | None = None,
     tell: Callable[[int], None] = lambda size: None,
 ) -> None:
     """The directory that the client shares as `name`, but for what matches the patterns `without`, or only the paths
     `only` with what links lead to. `tell` hears the bytes received so far. Raises `NothingShared`, `SampanError`.
+
+    `earlier`: what is as it was in the last context of this client and name does not travel again.
     """
     if not session.serves(_METHOD):
         raise NothingShared("no local sources enabled")
     call = StreamStreamMethod(session.channel, _METHOD, Packet, Packet)
+    key = (session.shared_key, name)
+    before = earlier.take(key) if earlier is not None else None
+    if before is not None:
+        index.continue_on(before.data, before.end)
+    receiver = _Receiver(index, before.files if before is not None else {}, tell)
     metadata = _metadata({"dir-name": [name], "exclude-patterns": list(without), "followpaths": list(only)})
     try:
         async with call.open(metadata=metadata) as stream:
             await stream.send_request()
-            await _Receiver(index, tell).run(stream)
+            await receiver.run(stream)
     except GRPCError as error:
         if "no access allowed to dir" in (error.message or ""):
             raise NothingShared(error.message or "") from None
         raise SampanError(f"failed to read {name} from the client: {error.message}") from None
     except (StreamTerminatedError, ConnectionError):
         raise SampanError(f"the client went away while it sent {name}") from None
+    if earlier is not None:
+        earlier.keep(key, index, receiver.contents)
 
 
 def _metadata(values: dict[str, list[str]]) -> MultiDict[Any]:
@@ -104,15 +116,17 @@ def _metadata(values: dict[str, list[str]]) -> MultiDict[Any]:
 class _File:
     """One that is being received."""
 
-    def __init__(self, node: Node, name: str) -> None:
-        self.node, self.name = node, name
+    def __init__(self, node: Node, name: str, told: Told) -> None:
+        self.node, self.name, self.told = node, name, told
         self.position = node.offset
         self.digest = hashlib.sha256()
 
 
 class _Receiver:
-    def __init__(self, index: Index, tell: Callable[[int], None]) -> None:
+    def __init__(self, index: Index, before: Mapping[str, Content], tell: Callable[[int], None]) -> None:
         self._index = index
+        self._before = before
+        self.contents: dict[str, Content] = {}
         self._tell = tell
         self._wanted: asyncio.Queue[int] = asyncio.Queue()
         self._files: dict[int, _File] = {}
@@ -170,10 +184,20 @@ class _Receiver:
         elif kind in (stat.S_IFCHR, stat.S_IFBLK):
             node.device = os.makedev(told.devmajor, told.devminor)
         elif kind == stat.S_IFREG:
-            self._index.reserve(node, max(told.size, 0))
-            self._files[number] = _File(node, name)
-            self._wanted.put_nowait(number)
+            self._regular(number, name, node, (max(told.size, 0), told.mod_time, told.mode))
         self._index.put(name, node)
+
+    def _regular(self, number: int, name: str, node: Node, told: Told) -> None:
+        known = self._before.get(name)
+        if known is not None and known.told == told:
+            node.offset, node.size, node.content = known.offset, told[0], known.digest
+            self.contents[name] = known
+        elif not told[0]:
+            node.content = _EMPTY
+        else:
+            self._index.reserve(node, told[0])
+            self._files[number] = _File(node, name, told)
+            self._wanted.put_nowait(number)
 
     def _linked(self, told: Stat) -> Node:
         target = self._index.find(posixpath.normpath("/" + told.linkname), follow=False)
@@ -191,6 +215,8 @@ class _Receiver:
             del self._files[number]
             node.size = file.position - node.offset  # it may have shrunk since it was told
             node.content = file.digest.digest()
+            if node.size == file.told[0]:
+                self.contents[file.name] = Content(file.told, node.offset, node.content)
             return
         if file.position + len(data) > node.offset + node.size:
             raise SampanError(f"{file.name} grew while it was being sent")

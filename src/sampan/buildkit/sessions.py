@@ -14,6 +14,7 @@ from grpclib.client import StreamStreamMethod, UnaryUnaryMethod
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError, StreamTerminatedError
 
+from sampan.buildkit.earlier import Earlier
 from sampan.buildkit.transport import Called
 from sampan.buildkit.wire_pb2 import AgentRequest, Bytes, Credentials, CredentialsRequest, Empty, SecretRequest
 from sampan.builds.ssh import FAILURE, LIMIT, Ask
@@ -31,6 +32,8 @@ class Session:
 
     id: str
     offers: frozenset[str]
+    shared_key: str = ""
+    """Of all sessions of one client about the same directory; "" when it does not say."""
     channel: Called = field(default_factory=Called)
 
     def serves(self, path: str) -> bool:
@@ -117,6 +120,7 @@ class Sessions:
     """Those of one daemon. Lives on the event loop."""
 
     def __init__(self) -> None:
+        self.earlier = Earlier()
         self._open: dict[str, Session] = {}
         self._changed = asyncio.Condition()
 
@@ -127,7 +131,8 @@ class Sessions:
             raise SampanError("no session id was given")
         if id in self._open:
             raise SampanError(f"session {id} already exists")
-        session = Session(id, frozenset(offer.lower() for offer in offers))
+        key = headers.get("X-Docker-Expose-Session-Sharedkey", "")
+        session = Session(id, frozenset(offer.lower() for offer in offers), key)
         async with self._changed:
             self._open[id] = session
             self._changed.notify_all()

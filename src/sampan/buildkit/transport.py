@@ -10,6 +10,7 @@ from grpclib.client import Channel, Handler
 from grpclib.const import Status
 from grpclib.encoding.base import StatusDetailsCodecBase
 from grpclib.protocol import H2Protocol
+from grpclib.server import Handler as ServerHandler
 from grpclib.server import Server
 
 from sampan.buildkit.wire_pb2 import Any as Detail
@@ -22,12 +23,12 @@ Lost = Callable[[Exception | None], None]
 
 
 class Carried(asyncio.Protocol):
-    """An HTTP/2 connection on a transport that is open already. `gone` is done when it is closed."""
+    """An HTTP/2 connection on a transport that is open already."""
 
     def __init__(self, inner: H2Protocol, lost: Lost) -> None:
         self._inner = inner
         self._lost = lost
-        self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def begin(self, transport: asyncio.Transport) -> None:
         self._inner.connection_made(transport)
@@ -43,9 +44,16 @@ class Carried(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._inner.connection_lost(exc)
-        if not self.gone.done():
-            self.gone.set_result(None)
+        if not self._gone.done():
+            self._gone.set_result(None)
         self._lost(exc)
+
+
+    async def ended(self) -> None:
+        """Returns when it is closed and the calls on it, which its end cancels, have cleaned up behind them."""
+        await self._gone
+        if isinstance(self._inner.handler, ServerHandler):
+            await self._inner.handler.wait_closed()
 
 
 class DetailsCodec(StatusDetailsCodecBase):

@@ -65,6 +65,16 @@ class Index:
         self.data = os.open(data, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         self._end = 0
 
+    @property
+    def end(self) -> int:
+        """Where the next file's bytes go."""
+        return self._end
+
+    def continue_on(self, data: int, end: int) -> None:
+        """Takes over a file that has contents up to `end`, instead of its own, which is still empty."""
+        self.close()
+        self.data, self._end = data, end
+
     def close(self) -> None:
         if self.data >= 0:
             os.close(self.data)

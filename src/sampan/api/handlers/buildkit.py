@@ -71,5 +71,5 @@ async def _carry(connection: Connection, carried: Carried) -> web.StreamResponse
         return carried
 
     connection.hijack(begin)
-    await carried.gone
+    await carried.ended()
     return Hijacked()
