@@ -291,6 +291,25 @@ async def test_volumes_are_filled_shared_and_removed_with_v(engine: InProcess) -
     assert engine.engine.volumes.all() == []
 
 
+async def test_a_resize_waits_for_the_execs_process(engine: InProcess) -> None:
+    """aiodocker sends it as soon as the start is answered, which is before there is a process."""
+    containers = engine.engine.containers
+    container = await engine.start("sleep", "100")
+    words = ["sh", "-c", "until stty size | grep 11; do :; done"]
+    id = await containers.exec_create(container.id, ExecConfig(cmd=words, tty=True, attach_stdout=True))
+    resizing = asyncio.ensure_future(containers.exec_resize(id, 11, 22))
+    await asyncio.sleep(0)
+    assert not resizing.done()
+    stream = await containers.exec_start(id, detach=False)
+    assert stream is not None
+    await resizing
+    said = b""
+    while (item := await stream.read()) is not None:
+        said += item[1]
+    assert b"11 22" in said
+    await stream.close()
+
+
 async def test_right_after_a_start_the_program_is_there_to_be_looked_at_and_signalled(engine: InProcess) -> None:
     containers = engine.engine.containers
     for _ in range(3):

@@ -13,12 +13,14 @@ from sampan.containers.model import Container, Exec, ExecConfig, Status
 from sampan.containers.roster import Record
 from sampan.containers.spec import oci
 from sampan.containers.spec.security_options import Defaults
-from sampan.errors import Conflict, InvalidParameter, NotFound
+from sampan.errors import Conflict, InvalidParameter, NotFound, SampanError
 from sampan.runtime import Exit, StartFailed
 
 FORGOTTEN_AFTER = 600
 """Seconds for which an ended exec can still be inspected; Docker forgets after 5 to 10 minutes."""
 EXIT_CANNOT_INVOKE = 126
+_READY = 10
+"""Seconds a resize waits for the process, as in dockerd."""
 
 
 class Execs:
@@ -26,6 +28,7 @@ class Execs:
         self._context = context
         self._execs: dict[str, Exec] = {}
         self._ended: dict[str, asyncio.Event] = {}
+        self._begun: dict[str, asyncio.Event] = {}
         self._sweeper: asyncio.TimerHandle | None = None
 
     # -- documents ---------------------------------------------------------------------------------
@@ -67,6 +70,7 @@ class Execs:
     def _forget(self, id: str) -> None:
         self._execs.pop(id, None)
         self._ended.pop(id, None)
+        self._tell(id)
         self._context.exec_documents.delete(id)
 
     # -- processes ---------------------------------------------------------------------------------
@@ -106,6 +110,7 @@ class Execs:
             self._finish(exec_, code, time.time_ns())
             raise
         exec_.pid = created.pid
+        self._tell(exec_.id)
         if exec_.exit_code is None:
             self._put(exec_)
         if source is None:
@@ -115,10 +120,22 @@ class Execs:
         stream.connect(source)
         return stream
 
+    def _tell(self, id: str) -> None:
+        """Those who wait for its process."""
+        if (event := self._begun.pop(id, None)) is not None:
+            event.set()
+
     async def resize(self, id: str, height: int, width: int) -> None:
         exec_ = self.get(id)
         container = self._context.roster.find(exec_.container_id).container
         check_active(container, container.id)
+        if exec_.exit_code is None and not exec_.pid:
+            # Clients resize as soon as they have the answer to their start, which comes before the process.
+            try:
+                async with asyncio.timeout(_READY):
+                    await self._begun.setdefault(id, asyncio.Event()).wait()
+            except TimeoutError:
+                raise SampanError("timeout waiting for exec session ready") from None
         if not exec_.running or not exec_.pid:
             raise InvalidParameter("exec process is not started")
         await self._context.runtime.resize(self._context.bundle(container), height, width, id)
@@ -133,6 +150,7 @@ class Execs:
     def _finish(self, exec_: Exec, code: int, at: int) -> None:
         exec_.running, exec_.exit_code, exec_.ended, exec_.pid = False, code, at, 0
         self._put(exec_)
+        self._tell(exec_.id)
         record = self._context.roster.by_id(exec_.container_id)
         if record is not None and exec_.id in record.container.exec_ids:
             record.container.exec_ids.remove(exec_.id)
