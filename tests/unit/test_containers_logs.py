@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sampan.containers.logs import log_drivers, log_rotation
-from sampan.containers.logs.log_chain import Chain
+from sampan.containers.logs.log_chain import Chain, open_part
 from sampan.containers.logs.log_format import Formatter, moment, stamp
 from sampan.containers.logs.log_reading import Growth, LogOptions, read
 from sampan.containers.model import Container, LogConfig, State, Status
@@ -211,3 +211,18 @@ async def test_logs_right_after_a_start_wait_for_the_first_words() -> None:
     later = asyncio.ensure_future(first_words(run))
     await asyncio.sleep(0)
     assert later.done()
+
+
+async def test_a_file_that_went_unread_is_followed_by_the_next_younger_one(tmp_path: Path) -> None:
+    """Not by older ones that were read long ago."""
+    path = tmp_path / "log"
+    (tmp_path / "log.2").write_bytes(record("1", second=1))
+    (tmp_path / "log.1").write_bytes(record("2", second=2))
+    path.write_bytes(record("3", second=3))
+    chain = Chain(path, open_part(path, 0))
+    assert b" 3\n" in await chain.records()
+    path.unlink()
+    path.write_bytes(record("4", second=4))
+    assert b" 4\n" in await chain.records()
+    assert await chain.records() == b""
+    chain.close()

@@ -18,7 +18,7 @@ from contextlib import closing
 from pathlib import Path
 
 from sampan.containers.logs import log_drivers
-from sampan.containers.logs.log_chain import Chain, Part, newest_first, open_part, with_head
+from sampan.containers.logs.log_chain import Chain, Part, newest_first, open_part, with_head, younger
 from sampan.containers.logs.log_positions import Position, PositionFile
 from sampan.containers.logs.log_reading import Growth
 from sampan.containers.logs.remote import drivers
@@ -186,9 +186,13 @@ class _Forwarder:
 
     async def _send_all(self) -> None:
         position = self._position.load()
-        part = with_head(self._path, position.head) if position else None
+        part, offset = None, 0
+        if position is not None:
+            part, offset = with_head(self._path, position.head), position.offset
+            if part is None:
+                part, offset = younger(self._path, position.head), 0
         assembler = Assembler(position.unfinished if position else None)
-        chain = Chain(self._path, part, position.offset if position and part else 0, _BLOCK)
+        chain = Chain(self._path, part, offset, _BLOCK)
         with closing(chain), contextlib.ExitStack() as watch:
             watched: Part | None = None
             while True:
@@ -244,9 +248,9 @@ class _Forwarder:
                 if not self._failing.is_set():
                     log.warning("the log of container %s cannot be sent (it is kept): %s", self._record.id, error)
                     self._failing.set()
+                await asyncio.sleep(self._destination.pauses.before(attempt))
                 if self._backlog:
                     await self._drop_excess(chain, assembler)
-                await asyncio.sleep(self._destination.pauses.before(attempt))
             else:
                 if self._failing.is_set():
                     log.info("the log of container %s is sent again", self._record.id)

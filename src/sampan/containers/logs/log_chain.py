@@ -16,6 +16,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import BinaryIO
 
+from sampan.containers.logs.log_format import moment
+
 _KNOWN_BY = 160
 """Bytes of the first record that are looked at."""
 
@@ -107,8 +109,34 @@ def oldest(path: Path) -> Part | None:
 
 
 def successor(path: Path, of: Part) -> Part | None:
-    """The file that came after; None when there is none. When `of` was removed, the oldest there is."""
-    return _last_before(path, of.is_)
+    """The file that came after; None when there is none. When `of` was removed, the oldest that is younger."""
+    newer: Part | None = None
+    for part in newest_first(path):
+        if part.is_(of):
+            part.close()
+            return newer
+        if newer is not None:
+            newer.close()
+        newer = part
+    if newer is None or not of.head:
+        return newer
+    newer.close()
+    return younger(path, of.head)
+
+
+def younger(path: Path, head: bytes) -> Part | None:
+    """The oldest file that began after the one with this head; the newest where there is none (a clock was put
+    back)."""
+    found = _last_before(path, lambda part: _begin(part.head) <= _begin(head))
+    return found or open_part(path, 0)
+
+
+def _begin(head: bytes) -> int:
+    """When a file's first record was written. One without records is younger than all."""
+    try:
+        return moment(head)
+    except ValueError:
+        return 1 << 63
 
 
 def with_head(path: Path, head: bytes) -> Part | None:

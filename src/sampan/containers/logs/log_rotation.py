@@ -2,7 +2,8 @@
 ones, `container.log.1.gz` when they are compressed.
 
 conmon writes, this daemon rotates: while no daemon runs, a log may grow past its limit, and is rotated when one is
-back.
+back. conmon's own limit (--log-size-max) is no help: in 2.1.6 it counts what was written before a reopen
+too, and empties files that are far below.
 """
 
 from __future__ import annotations
