@@ -151,32 +151,39 @@ def test_a_mount_s_target_is_inside(daemon: Daemon, host: Path, kind: str) -> No
     daemon.api("POST", "/build?rm=1", packed(("Dockerfile", FILE, dockerfile)), headers)
 
 
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[str]:
+    """A block device of the host: `b MAJOR MINOR`."""
+    image = tmp_path / "disk"
+    image.write_bytes(b"host secret\n".ljust(1 << 16, b"x"))
+    made = subprocess.run(["losetup", "-f", "--show", image], capture_output=True, text=True, check=False)
+    if made.returncode != 0:
+        pytest.skip("no loop device here")
+    device = made.stdout.strip()
+    number = os.stat(device).st_rdev  # noqa: PTH116
+    yield f"b {os.major(number)} {os.minor(number)}"
+    subprocess.run(["losetup", "-d", device], check=True)
+
+
 @pytest.mark.parametrize(
-    "line", ["COPY --from=one /disk /got", "COPY --from=one / /got", "ADD --link --from=one /disk /got"]
+    "line", ["COPY --from=one /disk /got", "COPY --from=one / /got", "COPY --link --from=one /disk /got"]
 )
-def test_a_device_of_a_stage_is_never_read(daemon: Daemon, line: str) -> None:
+def test_a_device_of_a_stage_is_never_read(daemon: Daemon, disk: str, line: str) -> None:
     """A stage may make any node; whoever opened it here would read the host's disk, or never end."""
-    device = Path("/usr").stat().st_dev
-    node = f"mknod /disk b {os.major(device)} {os.minor(device)} && mknod /endless c 1 5 && mkfifo /pipe"
-    if line.startswith("ADD"):
-        line = line.replace("ADD", "COPY")
+    made = f"FROM busybox AS one\nRUN mknod /disk {disk} && mkfifo /pipe\n"
     _, text = build(
-        daemon,
-        f"FROM busybox AS one\nRUN {node}\nFROM busybox\n{line}\nRUN wc -c /got 2>&1; find /got -type f -name disk\n",
+        daemon, f"{made}FROM busybox\n{line}\nRUN find /got -type f -name disk; head -c 12 /got /got/disk; true\n"
     )
-    assert "Successfully built" in text and "\n/got/disk\n" not in text, text
+    assert "Successfully built" in text and "host secret" not in text and "\n/got/disk\n" not in text, text
 
 
-@pytest.mark.parametrize("name", ["/disk", "/endless", "/pipe"])
+@pytest.mark.parametrize("name", ["/disk", "/pipe"])
 @pytest.mark.parametrize("options", ["", ",rw"])
-def test_a_mounted_device_is_never_read_here(daemon: Daemon, name: str, options: str) -> None:
-    device = Path("/usr").stat().st_dev
-    node = f"mknod /disk b {os.major(device)} {os.minor(device)} && mknod /endless c 1 5 && mkfifo /pipe"
+def test_a_mounted_device_is_never_read_here(daemon: Daemon, disk: str, name: str, options: str) -> None:
+    made = f"FROM busybox AS one\nRUN mknod /disk {disk} && mkfifo /pipe\n"
     mount = f"--mount=type=bind,from=one,source={name},target=/got{options}"
-    _, text = build(
-        daemon, f"FROM busybox AS one\nRUN {node}\nFROM busybox\nRUN {mount} timeout 1 head -c 4 /got | wc -c\n"
-    )
-    assert "\n4\n" not in f"\n{text}\n" or name == "/endless", text
+    _, text = build(daemon, f"{made}FROM busybox\nRUN {mount} ls -l /got && timeout 1 head -c 12 /got; true\n")
+    assert "host secret" not in text and "Successfully built" in text, text
 
 
 @pytest.mark.parametrize("place", ["/proc/self/fd/7", "/proc/self/cwd/../../..", "/link"])
@@ -191,33 +198,33 @@ def test_no_working_directory_of_a_step_leads_out(daemon: Daemon, host: Path, pl
 
 # -- repositories ------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
-    "remote",
+    ("remote", "words"),
     [
-        "git://-oProxyCommand=touch${IFS}/tmp/sampan-pwned/x.git",
-        "ssh://-oProxyCommand=touch${IFS}/tmp/sampan-pwned/x.git",
-        "--upload-pack=touch /tmp/sampan-pwned@host:x.git",
-        "-u@host:x.git",
-        "ext::sh -c touch% /tmp/sampan-pwned",
-        "file:///etc/.git",
-        "/etc/.git",
-        "http://127.0.0.1:1/x.git#--upload-pack=touch /tmp/sampan-pwned",
-        "http://127.0.0.1:1/x.git#-h:",
+        ("git://-oProxyCommand=touch${IFS}/tmp/sampan-pwned/x.git", ""),
+        ("ssh://-oProxyCommand=touch${IFS}/tmp/sampan-pwned/x.git", ""),
+        ("--upload-pack=touch /tmp/sampan-pwned@host:x.git", "neither a URL nor a git repository"),
+        ("-u@host:x.git", "invalid git URL"),
+        ("ext::sh -c touch% /tmp/sampan-pwned", "neither a URL nor a git repository"),
+        ("file:///etc/.git", "neither a URL nor a git repository"),
+        ("/etc/.git", "neither a URL nor a git repository"),
+        ("http://127.0.0.1:1/x.git#--upload-pack=touch /tmp/sampan-pwned", "invalid git reference"),
+        ("http://127.0.0.1:1/x.git#-h:", "invalid git reference"),
     ],
 )
-def test_a_repository_s_name_is_no_option_and_no_program(daemon: Daemon, remote: str) -> None:
+def test_a_repository_s_name_is_no_option_and_no_program(daemon: Daemon, remote: str, words: str) -> None:
     status, answer = daemon.api("POST", f"/build?remote={quote(remote, safe='')}")
-    assert status >= 400 or "error" in str(answer), answer
+    assert (status >= 400 or "error" in str(answer)) and words in str(answer), answer
     assert not Path("/tmp/sampan-pwned").exists()
 
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Iterator[str]:
-    """The URL of a repository whose directory a/b/c/link is a link that leads out once it is moved."""
+    """The URL of a repository whose directory a/link is a link that leads out once it is moved."""
     work = tmp_path / "work"
     (work / "a/b/c").mkdir(parents=True)
     (work / "Dockerfile").write_text("FROM busybox\nCOPY . /got\nRUN find /got\n")
     (work / "a/b/c/Dockerfile").write_text("FROM busybox\nCOPY . /got\nRUN find /got\n")
-    (work / "a/b/c/link").symlink_to("../../..")
+    (work / "a/link").symlink_to("..")
     (work / "out").symlink_to("/etc")
     git = ["git", "-c", "user.name=x", "-c", "user.email=x@x", "-C", str(work)]
     for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "x"]):
@@ -239,10 +246,10 @@ def repository(tmp_path: Path) -> Iterator[str]:
     server.server_close()
 
 
-@pytest.mark.parametrize("directory", ["a/b/c/link", "out", "../..", "a/../../..", "/etc"])
+@pytest.mark.parametrize("directory", ["a/link", "out", "../..", "a/../../..", "/etc"])
 @pytest.mark.parametrize("way", ["remote", "ADD"])
 def test_a_repository_s_directory_is_inside(daemon: Daemon, repository: str, directory: str, way: str) -> None:
-    """A link to the own top, three levels up, leads into the data root from where it is moved to."""
+    """A link to the repository's own top leads into the data root from where it is moved to."""
     where = f"{repository}#:{directory}"
     if way == "ADD":
         _, text = build(daemon, f"FROM busybox\nADD {where} /got\nRUN find /got\n")
