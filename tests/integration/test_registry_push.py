@@ -13,14 +13,15 @@ import pytest
 from aiohttp import web
 
 from sampan.errors import SampanError
-from sampan.images import Images, Snapshots, hello
+from sampan.images import Images, Snapshots, hello, references
 from sampan.images.manifests import Descriptor
 from sampan.images.references import Reference
 from sampan.images.remote import Remote
 from sampan.images.remote.hosts import Hosts
 from sampan.images.remote.uploads import Uploads
 from sampan.store import Database, EventLog
-from support.own_registry import OwnRegistry, digest
+from support.own_registry import EMPTY, OwnRegistry, digest, image
+from support.registry import Registry
 
 BLOB = os.urandom(1 << 16) * 40
 
@@ -240,3 +241,116 @@ async def test_a_push_leaves_no_lease_and_tells_the_digest(registry: OwnRegistry
     finally:
         await images.close()
         database.close()
+
+
+@pytest.fixture
+async def images(tmp_path: Path) -> AsyncIterator[Images]:
+    root = tmp_path / "data"
+    database = Database(root / "state.db")
+    images = Images(root, database, EventLog(database), Snapshots(root))
+    yield images
+    await images.close()
+    database.close()
+
+
+def tar_layer() -> bytes:
+    return bytes(1024)  # an archive without entries
+
+
+def runnable(registry: OwnRegistry, name: str, **layer: Any) -> dict[str, Any]:
+    """Puts config and layer into the registry; the manifest of an image without files. `layer` is said of its layer."""
+    config = {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": [digest(tar_layer())]}}
+    data = json.dumps(config).encode()
+    registry.push_blob(name, data)
+    if "urls" not in layer:
+        registry.push_blob(name, tar_layer())
+    document = image(data, tar_layer())
+    document["layers"][0].update(layer)
+    return document
+
+
+def artefact(registry: OwnRegistry, name: str, subject: dict[str, Any], kind: str, content: bytes) -> str:
+    """Pushes an artefact that refers to a manifest; its digest."""
+    registry.push_blob(name, b"{}")
+    registry.push_blob(name, content)
+    data = json.dumps(subject).encode()
+    refers = {"mediaType": subject["mediaType"], "digest": digest(data), "size": len(data)}
+    document = {**image(b"{}", content), "artifactType": kind, "subject": refers}
+    document["config"]["mediaType"] = EMPTY
+    return registry.push_manifest(name, "", document)
+
+
+async def test_referrers_that_were_asked_for_go_where_their_image_goes(
+    registry: OwnRegistry, images: Images, tmp_path: Path
+) -> None:
+    """To a registry that lists referrers, and to one that knows only the tag schema."""
+    subject = runnable(registry, "a/tool")
+    sent = registry.push_manifest("a/tool", "1", subject)
+    sbom = artefact(registry, "a/tool", subject, "application/spdx+json", b"all that is inside")
+    document = json.loads(registry.ask("GET", f"/v2/a/tool/manifests/{sbom}").body)
+    signature = artefact(registry, "a/tool", document, "application/vnd.example.signature", b"signed")
+    name = f"{registry.address}/a/tool:1"
+    await images.pull(name, None, None, lambda _: None)
+    content = images.holdings.content
+    assert not content.exists(sbom), "nobody asked for them"
+    told: list[dict[str, Any]] = []
+    await images.pull(name, None, None, told.append, referrers=True)
+    assert sum(line.get("status", "").startswith("Pulled referrer") for line in told) == 2
+    images.holdings.sweep()
+    assert content.exists(sbom) and content.exists(signature)
+
+    new = OwnRegistry(tmp_path / "new")
+    old = Registry(tmp_path)
+    try:
+        images.tag(name, f"{new.address}/b/tool", "1")
+        await images.push(f"{new.address}/b/tool:1", None, None, lambda _: None)
+        listed = new.ask("GET", f"/v2/b/tool/referrers/{sent}").json["manifests"]
+        assert [(entry["digest"], entry["artifactType"]) for entry in listed] == [(sbom, "application/spdx+json")]
+        listed = new.ask("GET", f"/v2/b/tool/referrers/{sbom}").json["manifests"]
+        assert [entry["digest"] for entry in listed] == [signature], "referrers of referrers, too"
+
+        images.tag(name, f"{old.address}/c/tool", "1")
+        for _ in range(2):  # the list has each once
+            await images.push(f"{old.address}/c/tool:1", None, None, lambda _: None)
+        repository = images.remote.repository(references.parse(f"{old.address}/c/tool:1"))
+        assert [entry.digest for entry in await repository.referrers(sent)] == [sbom]
+        assert (await repository.manifest(signature)).digest == signature
+    finally:
+        new.stop()
+        old.stop()
+    images.delete(f"{new.address}/b/tool:1")
+    images.delete(f"{old.address}/c/tool:1")
+    images.delete(name)
+    assert list(content.digests()) == []
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+async def test_layers_that_live_elsewhere_are_pushed_where_that_is_allowed(
+    registry: OwnRegistry, tmp_path: Path, allowed: bool
+) -> None:
+    async def elsewhere(request: web.BaseRequest) -> web.Response:
+        return web.Response(body=tar_layer())
+
+    runner = web.ServerRunner(web.Server(elsewhere))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    url = f"http://127.0.0.1:{runner.addresses[0][1]}/layer"
+    foreign = {"mediaType": "application/vnd.oci.image.layer.nondistributable.v1.tar", "urls": [url]}
+    sent = registry.push_manifest("a/far", "1", runnable(registry, "a/far", **foreign))
+    root = tmp_path / "data"
+    database = Database(root / "state.db")
+    takers = [registry.address] if allowed else []
+    images = Images(root, database, EventLog(database), Snapshots(root), nondistributable=takers)
+    try:
+        await images.pull(f"{registry.address}/a/far:1", None, None, lambda _: None)
+        images.tag(f"{registry.address}/a/far:1", f"{registry.address}/b/far", "1")
+        told: list[dict[str, Any]] = []
+        await images.push(f"{registry.address}/b/far:1", None, None, told.append)
+        assert registry.ask("HEAD", "/v2/b/far/manifests/1").headers["Docker-Content-Digest"] == sent
+        steps = [line.get("status") for line in told]
+        assert ("Skipped foreign layer" in steps) is not allowed
+        assert registry.ask("HEAD", f"/v2/b/far/blobs/{digest(tar_layer())}").status == (200 if allowed else 404)
+    finally:
+        await images.close()
+        database.close()
+        await runner.cleanup()

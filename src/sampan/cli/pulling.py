@@ -21,6 +21,7 @@ def pull(
     all_tags: bool = False,
     out: TextIO | None,
     on_aux: Callable[[Any], None] | None = None,
+    referrers: bool = False,
 ) -> None:
     """Pull and draw the progress on `out` (None: silently). Without a tag or digest the daemon takes `latest`.
 
@@ -31,7 +32,12 @@ def pull(
     response = cli.client.request(
         "POST",
         "/images/create",
-        {"fromImage": reference.name, "tag": tag, "platform": platform.lower()},
+        {
+            "fromImage": reference.name,
+            "tag": tag,
+            "platform": platform.lower(),
+            **({"referrers": "1"} if referrers else {}),
+        },
         headers={"X-Registry-Auth": auth},
     )
     show(response.documents(), out, on_aux)

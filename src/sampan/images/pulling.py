@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 
 import msgspec
 
 from sampan.errors import InvalidParameter, SampanError
-from sampan.images import manifests, platforms
+from sampan.images import manifests, platforms, referring
 from sampan.images.compressing import Compressed
 from sampan.images.digests import chain_ids
 from sampan.images.fetching import Fetcher, Wanted
@@ -41,9 +42,10 @@ class Puller:
         progress: Progress,
         *,
         beside: bool = False,
+        referrers: bool = False,
     ) -> tuple[str, bool]:
         """(the image's id, is it new under this name?). `reference` has a tag or a digest. `beside`: the name stays
-        what it is, and the image is only known by its manifest's digest."""
+        what it is, and the image is only known by its manifest's digest. `referrers`: see `referring`."""
         repository = self._remote.repository(reference, auth)
         version = reference.digest or reference.tag
         async with self._holdings.lease() as lease:
@@ -58,9 +60,13 @@ class Puller:
             lease.hold(*chain_ids(config.rootfs.diff_ids), *(layer.digest for layer in manifest.layers))
             if not self._whole(id, manifest):
                 await self._layers(repository, manifest, config, progress)
+            kept: list[str] = []
+            if referrers:
+                subjects = dict.fromkeys((top.digest, chosen.digest))
+                kept = await referring.fetch(repository, subjects, self._holdings, lease, progress)
             name = reference._replace(tag="", digest=chosen.digest) if beside else reference
             target = chosen.digest if beside else top.digest
-            changed, replaced = self._publish(name, id, manifest, config, chosen.digest, target)
+            changed, replaced = self._publish(name, id, manifest, config, chosen.digest, target, kept)
             lease.hold(*replaced)  # collected with the lease, when nothing else names it
         progress(message(f"Digest: {top.digest}"))
         return id, changed
@@ -163,7 +169,14 @@ class Puller:
             raise failures.exceptions[0] from None
 
     def _publish(
-        self, reference: Reference, id: str, manifest: Manifest, config: ImageConfig, manifest_digest: str, target: str
+        self,
+        reference: Reference,
+        id: str,
+        manifest: Manifest,
+        config: ImageConfig,
+        manifest_digest: str,
+        target: str,
+        kept: Sequence[str],
     ) -> tuple[bool, list[str]]:
         """Writes the image down under its tag and its digest. (is the name new or moved?, digests it stood for
         before)
@@ -179,6 +192,7 @@ class Puller:
             record = self._holdings.record(
                 manifest_digest, [layer.digest for layer in manifest.layers], chain_ids(config.rootfs.diff_ids)
             )
+        record.extra = list(dict.fromkeys((*record.extra, *kept)))
         if changed and not reference.digest:
             record.tagged = time.time_ns()
         names = [(by_digest, target)] if reference.digest else [(name, target), (by_digest, target)]

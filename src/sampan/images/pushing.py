@@ -17,13 +17,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from sampan.errors import NotFound, SampanError
-from sampan.images import manifests, platforms, references
+from sampan.images import manifests, platforms, references, referring
 from sampan.images.catalog import ImageRecord, ReferenceRecord
 from sampan.images.compressing import Compressed, Compressor, Outdated
 from sampan.images.holdings import Holdings, Lease
 from sampan.images.manifests import Descriptor, Index, Manifest
 from sampan.images.model import Platform
-from sampan.images.progress import LayerProgress, Progress, message
+from sampan.images.progress import LayerProgress, Progress, message, short
 from sampan.images.references import Reference
 from sampan.images.remote import RegistryAuth, Remote, Repository
 from sampan.images.remote.uploads import Uploads
@@ -87,6 +87,7 @@ class Pusher:
                 plan = await self._plan(reference, record, platform, repository, auth, lease)
                 await self._blobs(reference, plan, Uploads(repository), repository, lease, progress)
             digest = await self._documents(reference, plan, Uploads(repository), progress)
+            await self._referrers(reference, plan, self._image(record), repository, lease, progress)
             image = self._holdings.catalog.images.get(record.image)
             if image is not None and self._holdings.content.exists(digest):  # from now on it has a RepoDigest
                 self._holdings.catalog.put(record.image, image, [(reference._replace(tag="", digest=digest), digest)])
@@ -308,6 +309,25 @@ class Pusher:
         if plan.alone:
             progress({"progressDetail": {}, "aux": await self._instead(plan.alone, top)})
         return top.digest
+
+    async def _referrers(
+        self,
+        reference: Reference,
+        plan: _Plan,
+        image: ImageRecord,
+        repository: Repository,
+        lease: Lease,
+        progress: Progress,
+    ) -> None:
+        """What came with `pull --referrers` goes where its subject went."""
+        pushed = [document.digest for document in plan.documents]
+        uploads = Uploads(repository)
+        for referrer in await asyncio.to_thread(referring.of, pushed, image.extra, self._holdings):
+            for blob in referrer.blobs:
+                await self._blob(reference, blob, "", uploads, repository, lease, None)
+            await referring.send(referrer, uploads, repository)
+            kind = referrer.descriptor.artifact_type
+            progress(message(f"Pushed referrer {kind}".rstrip(), short(referrer.digest)))
 
     async def _instead(self, index: str, pushed: _Document) -> dict[str, object]:
         """What clients of dockerd's containerd store turn into a note (moby's api/types/auxprogress)."""

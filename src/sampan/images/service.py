@@ -250,20 +250,26 @@ class Images:
 
     # -- registries --------------------------------------------------------------------------------
     async def pull(
-        self, reference: str, platform: Platform | None, auth: RegistryAuth | None, progress: Progress
+        self,
+        reference: str,
+        platform: Platform | None,
+        auth: RegistryAuth | None,
+        progress: Progress,
+        *,
+        referrers: bool = False,
     ) -> None:
         """`reference` has a tag or digest; with neither, every tag of the repository is pulled. Progress as Docker
-        draws it.
+        draws it. `referrers`: with the artefacts that refer to it.
         """
         parsed = references.parse(reference)
         if parsed.name == hello.REFERENCE.name and parsed.tagged() == hello.REFERENCE:
             await self._pull_hello(platform, progress)
         elif parsed.name_only:
             tags = await self.remote.repository(parsed, auth).tags()
-            changed = [await self._pull(parsed.with_tag(tag), platform, auth, progress) for tag in tags]
+            changed = [await self._pull(parsed.with_tag(tag), platform, auth, progress, referrers) for tag in tags]
             progress(_status(parsed, any(changed)))
         else:
-            progress(_status(parsed, await self._pull(parsed, platform, auth, progress)))
+            progress(_status(parsed, await self._pull(parsed, platform, auth, progress, referrers)))
             self._warn_of_platform(parsed, platform, progress)
         self._sync_later()
 
@@ -292,12 +298,17 @@ class Images:
         return None
 
     async def _pull(
-        self, reference: Reference, platform: Platform | None, auth: RegistryAuth | None, progress: Progress
+        self,
+        reference: Reference,
+        platform: Platform | None,
+        auth: RegistryAuth | None,
+        progress: Progress,
+        referrers: bool,
     ) -> bool:
         """True when the name is new or moved."""
         if self._puller is None:
             self._puller = Puller(self.holdings, self.remote, self._compressed)
-        id, changed = await self._puller.pull(reference, platform, auth, progress)
+        id, changed = await self._puller.pull(reference, platform, auth, progress, referrers=referrers)
         attributes = {**self._labels(id), "name": reference.familiar_name}
         self._events.publish("image", "pull", reference.familiar, attributes)
         return changed

@@ -254,8 +254,9 @@ async def create(call: Call) -> web.StreamResponse:
     reference = references.join(image, call.text("tag"))
     if reference.familiar_name == "scratch":
         raise Forbidden("'scratch' is a reserved name")
-    auth = registry_auth(call)
-    return await progress(call, lambda show: call.engine.images.pull(reference.familiar, platform, auth, show))
+    auth, referrers = registry_auth(call), call.flag("referrers")  # ours: with the artefacts that refer to the image
+    name, images = reference.familiar, call.engine.images
+    return await progress(call, lambda show: images.pull(name, platform, auth, show, referrers=referrers))
 
 
 async def _import(call: Call, platform: Platform | None) -> web.StreamResponse:

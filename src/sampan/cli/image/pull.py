@@ -28,7 +28,14 @@ def _pull(cli: Cli, flags: Flags, args: list[str]) -> int:
         reference.tag = "latest"
         if not quiet:
             cli.out("Using default tag: latest\n")
-    pull(cli, reference, platform=flags.text("platform"), all_tags=all_tags, out=None if quiet else sys.stdout)
+    pull(
+        cli,
+        reference,
+        platform=flags.text("platform"),
+        all_tags=all_tags,
+        out=None if quiet else sys.stdout,
+        referrers=flags.yes("referrers"),
+    )
     cli.out(f"{reference}\n")
     return 0
 
@@ -48,6 +55,7 @@ COMMAND = Command(
             "Set platform if server is multi-platform capable",
             default=os.environ.get("DOCKER_DEFAULT_PLATFORM", ""),
         ),
+        Flag("referrers", "bool", "Also pull signatures, SBOMs and the like; a push takes them along"),
         Flag("disable-content-trust", "bool", "Skip image verification", default=True, shown="true", hidden=True),
     ),
 )

@@ -222,6 +222,22 @@ class Repository:
                 failure = SampanError(f"foreign layer {descriptor.digest}: {url}: status {response.status}")
         raise failure
 
+    async def referrers(self, digest: str) -> list[Descriptor]:
+        """Artefacts whose subject a manifest is; by the tag schema where the registry has no API for it."""
+        name = f"list of referrers of {digest}"
+        try:
+            async with self._get(f"referrers/{digest}", headers={"Accept": manifests.OCI_INDEX}) as response:
+                data = await wire.read(response, manifests.LIMIT, name)
+        except RegistryError as error:
+            if error.http_status not in (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED):
+                raise failures.on_pull(error, self._reference) from None
+            try:
+                data = (await self.manifest(digest.replace(":", "-"))).data
+            except NotFound:
+                return []
+        document = manifests.decode(data, manifests.OCI_INDEX, name)
+        return document.manifests if isinstance(document, manifests.Index) else []
+
     async def tags(self) -> list[str]:
         """All tags, page by page."""
         found: list[str] = []

@@ -129,10 +129,13 @@ class Uploads:
 
     async def manifest(self, reference: str, data: bytes, media_type: str) -> str:
         """Puts a manifest or index under a tag or digest. The digest as the registry tells it, or ""."""
-        headers = {"Content-Type": media_type, "Content-Length": str(len(data))}
-        ask = Ask("PUT", f"manifests/{reference}", headers, body=lambda: data)
-        async with self._repository.request(ask) as response:
+        async with self._repository.request(_put(reference, data, media_type)) as response:
             return str(response.headers.get("Docker-Content-Digest", ""))
+
+    async def referrer(self, digest: str, data: bytes, media_type: str) -> bool:
+        """Puts a manifest that has a subject; does the registry say that it lists it there?"""
+        async with self._repository.request(_put(digest, data, media_type)) as response:
+            return "OCI-Subject" in response.headers
 
 
 class _Lost(Exception):
@@ -157,6 +160,11 @@ class _Sending:
 
     async def __aexit__(self, *error: object) -> None:
         await self._context.__aexit__(None, None, None)
+
+
+def _put(reference: str, data: bytes, media_type: str) -> Ask:
+    headers = {"Content-Type": media_type, "Content-Length": str(len(data))}
+    return Ask("PUT", f"manifests/{reference}", headers, body=lambda: data)
 
 
 def _location(given: str) -> str:
