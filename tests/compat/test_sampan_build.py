@@ -255,6 +255,26 @@ def test_caches_of_several_tags_live_in_one_directory(
     assert told.count("CACHED") == 1
 
 
+def test_layers_that_nobody_needs_are_not_fetched(
+    daemon: Daemon, other: Daemon, context: Path, registry: OwnRegistry
+) -> None:
+    """A stage that is only copied from: what was copied is known, and the copy has a layer of its own."""
+    dockerfile = (
+        "FROM busybox AS build\nRUN head -c 3000000 /dev/urandom > /big; echo x > /x\n"
+        "FROM busybox\nCOPY --from=build /x /x\n"
+    )
+    ref = f"{registry.address}/lazy:1"
+    built(daemon, context, dockerfile, "--cache-to", f"type=registry,ref={ref},mode=max")
+    other.ok("builder", "prune", "-af")
+    assert built(other, context, dockerfile, "--cache-from", ref, "-t", "lazy").count("CACHED") == 2
+    assert other.ok("run", "--rm", "lazy", "cat", "/x") == "x"
+    fetched = [path.stat().st_size for path in other.data_root.glob("layers/*/diff/big")]
+    assert fetched == []
+    more = dockerfile.replace("/x /x", "/big /big")  # now it is needed
+    assert built(other, context, more, "--cache-from", ref, "-t", "lazy").count("CACHED") == 1
+    assert other.ok("run", "--rm", "lazy", "stat", "-c", "%s", "/big") == "3000000"
+
+
 def test_of_mode_min_only_the_last_stage_comes_back(
     daemon: Daemon, other: Daemon, context: Path, registry: OwnRegistry
 ) -> None:

@@ -6,8 +6,9 @@ import asyncio
 import functools
 import os
 import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 from sampan.builds import modes, remotes, runconfig, sources
@@ -32,8 +33,17 @@ from sampan.linux import openat2
 from sampan.runtime import users
 
 
-async def copy(work: Work, step: Step, state: State, copy: ast.Copy | ast.Add, root: Path | Context | None) -> State:
-    """`root` is where the sources are: a root of another stage, the context, or None when there is none."""
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """The files of a stage or an image, which need not be here as long as it is known what was copied of them."""
+
+    id: str | None
+
+
+async def copy(
+    work: Work, step: Step, state: State, copy: ast.Copy | ast.Add, root: Path | Context | Chain | None
+) -> State:
+    """`root` is where the sources are: another stage, the context, or None when there is none."""
     copying = _Copying(work, step, state, copy)
     try:
         return await copying.run(root)
@@ -51,20 +61,31 @@ class _Copying:
         self._index: Index | None = None
         self.stack = ExitStack()
 
-    async def run(self, root: Path | Context | None) -> State:
+    async def run(self, root: Path | Context | Chain | None) -> State:
         work, state, copy = self._work, self._state, self._copy
         skip = _skip(copy.exclude)
-        found = await self._find(root)
         from_context = isinstance(copy, ast.Add) or not copy.from_
         owner = not copy.chown and not from_context
         parents = isinstance(copy, ast.Copy) and copy.parents
-        what = ("copy", copy.sources, copy.exclude, parents)
-        digest = await work.digested(
-            root if isinstance(root, Path) and not copy.files else Path(),
-            *(what, lambda: found, skip),
-            owner=owner,
-            mode=self._mode is None,
-        )
+        chain = root.id if isinstance(root, Chain) and not copy.files else None
+        what = (list(copy.sources), list(copy.exclude), parents, owner, self._mode is None)
+        digest = await work.foreseen(self._step, chain, what) if chain is not None else None
+        found: Sequence[Source] = ()
+        if digest is None:
+            found = await self._find(await self._place(root))
+            place = await self._place(root)
+            digest = await work.digested(
+                place if isinstance(place, Path) and not copy.files else Path(),
+                *(("copy", copy.sources, copy.exclude, parents), lambda: found, skip),
+                owner=owner,
+                mode=self._mode is None,
+            )
+            if chain is not None:
+                work.foresee(self._step, chain, what, digest)
+
+        async def sources() -> Sequence[Source]:
+            return found or await self._find(await self._place(root))
+
         self._step.inputs.update(digest.files)
         inputs = (
             *(self._command, digest.digest, self._destination, copy.chown, copy.chmod, list(copy.exclude)),
@@ -72,23 +93,30 @@ class _Copying:
         )
         text = self._text(digest)
         if copy.link:
-            return await self._linked(inputs, text, found, skip)
+            return await self._linked(inputs, text, sources, skip)
         key = key_of(state.key, *inputs)
 
         async def make() -> SealedLayer | None:
+            files = await sources()
             async with work.snapshot(state.chain_id) as snapshot:
-                await work.thread(lambda: self._mounted(snapshot, found, skip))
+                await work.thread(lambda: self._mounted(snapshot, files, skip))
                 return await work.seal(snapshot, state.chain_id)
 
         return stepped(state, await work.cached(self._step, state, key, text, make, state.chain_id))
 
-    async def _linked(self, inputs: tuple[object, ...], text: str, found: Sequence[Source], skip: Skip) -> State:
+    async def _place(self, root: Path | Context | Chain | None) -> Path | Context | None:
+        return await self._work.root(root.id) if isinstance(root, Chain) else root
+
+    async def _linked(
+        self, inputs: tuple[object, ...], text: str, sources: Callable[[], Awaitable[Sequence[Source]]], skip: Skip
+    ) -> State:
         """--link: a layer of its own, whatever lies below, so that it need not be made again when that changes."""
         work, state = self._work, self._state
         below = state.chain_id if self._needs_names else None
         key = key_of("link", *inputs, below)
 
         async def make() -> SealedLayer | None:
+            found = await sources()
             async with work.snapshot(None) as snapshot:
                 upper = work.services.snapshots.upper(snapshot)
                 names = await work.root(state.chain_id) if self._needs_names else upper
@@ -100,7 +128,9 @@ class _Copying:
         layer = record.sealed
         if layer is not None and state.chain_id is not None:
             holdings, lease, bottom = work.services.holdings, work.lease, state.chain_id
+            await work.have(layer.chain_id)
             restacked = await work.thread(lambda: building.restack(holdings, layer, bottom, lease))
+            work.stands_on[restacked.chain_id] = bottom
             after = stepped(state, record, layer=restacked)
         return after.keyed(key_of(state.key, record.key))
 

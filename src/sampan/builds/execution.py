@@ -234,12 +234,16 @@ class Execution:
             case ast.Run():
                 return await running.run(work, step, state, instruction, await self._mounts(state, instruction, step))
             case ast.Copy() if instruction.from_:
-                return await copies.copy(work, step, state, instruction, await self._root(sources[0], step))
+                return await copies.copy(work, step, state, instruction, await self._files(sources[0], step))
             case ast.Copy() | ast.Add():
                 return await copies.copy(work, step, state, instruction, work.context)
             case ast.Workdir():
                 return await self._workdir(step, state, instruction)
         return await self._configure(step, state, instruction)
+
+    async def _files(self, source: State | str, step: Step) -> Path | copies.Chain:
+        """Of a stage: not mounted unless somebody looks."""
+        return copies.Chain(source.chain_id) if isinstance(source, State) else await self._root(source, step)
 
     async def _root(self, source: State | str, step: Step) -> Path:
         if isinstance(source, State):

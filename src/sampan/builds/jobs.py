@@ -116,7 +116,11 @@ class Job:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        return [await publishing.result(work, task.result()) for work, task in zip(self._works, tasks, strict=True)]
+        found = []
+        for work, task in zip(self._works, tasks, strict=True):
+            await work.have(task.result().chain_id)
+            found.append(await publishing.result(work, task.result()))
+        return found
 
     def _explanation(self, names: Sequence[Reference], platform: str) -> Explanation:
         options = self._options
@@ -240,7 +244,11 @@ class Job:
 
     async def _cache(self, number: int, wanted: CacheTo) -> None:
         services = self._services
-        packed = await sending.pack(services.holdings, services.converter, self._records(wanted), wanted, self._lease)
+        records = self._records(wanted)
+        for work in self._works:
+            for record in records:
+                await work.have(record.layer.chain_id if record.layer is not None else None)
+        packed = await sending.pack(services.holdings, services.converter, records, wanted, self._lease)
         if wanted.type == LOCAL:
             listed = [sending.listed(packed, wanted.tag)]
             archive = layouts.archive(services.holdings, self._lease, packed.blobs, listed)

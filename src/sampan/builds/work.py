@@ -11,7 +11,7 @@ from concurrent.futures import Executor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sampan.builds import sources
 from sampan.builds.cache import BuildCache, CacheRecord, key_of
@@ -20,7 +20,7 @@ from sampan.builds.model import BuildOptions, State
 from sampan.builds.mounting import Caches
 from sampan.builds.outputs.exports import Exports
 from sampan.builds.progress import AnyEvent, Cached, Listener, Missed, Output
-from sampan.builds.sharing.receiving import Received
+from sampan.builds.sharing.receiving import Promise, Received
 from sampan.builds.sources import Digested, Skip, Source
 from sampan.containers.oneshot import Net, OneShots
 from sampan.images import Images, Snapshots, building
@@ -36,6 +36,8 @@ T = TypeVar("T")
 
 _REMEMBERED = 256
 """Digests of stages' files."""
+_FILES = "digest of files to copy "
+"""How the text of a record begins that has no result but this."""
 
 
 @dataclass(slots=True)
@@ -89,6 +91,10 @@ class Work:
     begun: int = field(default_factory=time.time_ns)
     materials: dict[str, str] = field(default_factory=dict)
     """What came from outside, by its name as it was asked for: digests of images and of downloads."""
+    stands_on: dict[str, str | None] = field(default_factory=dict)
+    """The chain below each layer of this build's steps."""
+    _promises: dict[str, Promise] = field(default_factory=dict)
+    """Layers that other machines have, by chainID."""
     _roots: dict[str | None, Path] = field(default_factory=dict)
     _networks: dict[str, list[Net]] = field(default_factory=dict)
     _opened: list[Net] = field(default_factory=list)
@@ -115,6 +121,7 @@ class Work:
     # -- roots -------------------------------------------------------------------------------------
     async def root(self, chain_id: str | None) -> Path:
         """A chain's files, mounted read-only for as long as this build takes. Nothing is copied."""
+        await self.have(chain_id)
         async with self._mounting:
             place = self._roots.get(chain_id)
             if place is None:
@@ -156,6 +163,27 @@ class Work:
             known[key] = made
         return made
 
+    async def foreseen(self, step: Step, chain: str, what: Sequence[Any]) -> Digested | None:
+        """The digest of a chain's files that are not here, but were looked at where a shared cache comes from. `what`
+        says which, as JSON."""
+        if not self.lacks(chain):
+            return None
+        key = key_of(chain, "files", *what)
+        record = self.services.cache.find(key, None) or await self._promised(key, None)
+        if record is None or record.layer is not None:
+            return None
+        self.used.append((step.number, record))
+        kind, _, digest = record.text.removeprefix(_FILES).partition(":")
+        return Digested(kind, digest, {})
+
+    def foresee(self, step: Step, chain: str, what: Sequence[Any], digest: Digested) -> None:
+        """Tells those who will take this build's cache."""
+        if not self.options.cache_to:
+            return
+        key, text = key_of(chain, "files", *what), f"{_FILES}{digest.kind}:{digest.digest}"
+        record = self.services.cache.find(key, None) or self.services.cache.add(key, chain, text, None, None, "")
+        self.used.append((step.number, record))
+
     # -- networks ----------------------------------------------------------------------------------
     @contextlib.asynccontextmanager
     async def network(self, mode: str) -> AsyncIterator[Net]:
@@ -192,6 +220,7 @@ class Work:
     @contextlib.asynccontextmanager
     async def snapshot(self, chain_id: str | None) -> AsyncIterator[str]:
         """The key of a new active snapshot; gone at the end."""
+        await self.have(chain_id)
         key = secrets.token_hex(32)
         snapshots = self.services.snapshots
         await self.thread(lambda: snapshots.prepare(key, chain_id))
@@ -220,7 +249,7 @@ class Work:
         async with cache.alone(key):
             record = self._look(step, state, key, text, below)
             if record is None and not step.anew:
-                record = await self._received(key, below)
+                record = await self._promised(key, below)
             if record is not None:
                 self.emit(Cached(step=step.number, id=record.key))
             else:
@@ -231,16 +260,35 @@ class Work:
                 self.made.add(key)
             if record.layer is not None:
                 self.lease.hold(record.layer.blob, record.layer.chain_id)
+                self.stands_on[record.layer.chain_id] = below
         self.used.append((step.number, record))
         return record
 
-    async def _received(self, key: str, below: str | None) -> CacheRecord | None:
-        services = self.services
+    async def _promised(self, key: str, below: str | None) -> CacheRecord | None:
         for one in self.received:
-            record = await one.find(key, below, services.holdings, services.fetcher, services.cache, self.lease)
-            if record is not None:
-                return record
+            found = await one.find(key, below, self.services.cache)
+            if isinstance(found, Promise):
+                self._promises[found.wanted.chain_id] = found
+                return found.record
+            if found is not None:
+                return found
         return None
+
+    def lacks(self, chain_id: str | None) -> list[Promise]:
+        """The layers of a chain that are only promised."""
+        found: list[Promise] = []
+        while self._promises and chain_id is not None:
+            if (promise := self._promises.get(chain_id)) is not None and not promise.kept:
+                found.append(promise)
+            chain_id = self.stands_on.get(chain_id)
+        return found
+
+    async def have(self, chain_id: str | None) -> None:
+        """Fetches what a chain lacks. Raises `SampanError`."""
+        services = self.services
+        if wanted := self.lacks(chain_id):
+            keeping = (one.keep(services.holdings, services.fetcher, services.cache) for one in wanted)
+            await asyncio.gather(*keeping)
 
     def _look(self, step: Step, state: State, key: str, text: str, below: str | None) -> CacheRecord | None:
         if step.anew and key not in self.made:

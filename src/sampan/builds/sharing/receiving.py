@@ -1,14 +1,16 @@
-"""`--cache-from`: steps that another machine made. Nothing but the list of them is fetched before a step needs one;
-then its layer is fetched, verified and unpacked, and the step is in this machine's cache like any other."""
+"""`--cache-from`: steps that another machine made. Only the list of them is fetched at first. A layer is fetched,
+verified and unpacked when its files are needed: for a step that has to run, or for the result; then its step is in this
+machine's cache like any other. Layers of stages that are merely copied from are not fetched at all."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from sampan.builds.cache import BuildCache, CacheRecord
+from sampan.builds.cache import BuildCache, CacheRecord, StoredLayer
 from sampan.builds.sharing import format
 from sampan.builds.sharing.format import Shared
 from sampan.builds.sharing.requests import CacheFrom
@@ -18,40 +20,64 @@ from sampan.images.building import SealedLayer
 from sampan.images.content import CHUNK, hex_of
 from sampan.images.digests import digest as digest_of
 from sampan.images.fetching import Fetcher, Source, Wanted
-from sampan.images.holdings import Holdings, Lease
+from sampan.images.holdings import Holdings
 from sampan.images.manifests import Descriptor, Index
 from sampan.images.progress import LayerProgress
 from sampan.images.remote import RegistryAuth, Remote
 from sampan.linux import openat2
 
 
+@dataclass(slots=True)
+class Promise:
+    """A layer that is somewhere else, and the record it belongs to."""
+
+    record: CacheRecord
+    wanted: Wanted
+    source: Source
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    kept: bool = False
+
+    async def keep(self, holdings: Holdings, fetcher: Fetcher, cache: BuildCache) -> None:
+        """Fetches it, once. `fetcher` is the daemon's: two builds that need one layer fetch it once. Raises
+        `SampanError`."""
+        async with self.lock:
+            if self.kept:
+                return
+            await fetcher.layer(self.source, self.wanted, LayerProgress(lambda message: None, self.record.key))
+            record, layer = self.record, self.record.sealed
+            assert layer is not None
+            size = await asyncio.to_thread(holdings.snapshots.layer_size, layer.chain_id)
+            layer = SealedLayer(layer.blob, layer.diff_id, layer.media_type, layer.chain_id, size)
+            cache.add(record.key, record.parent, record.text, layer, record.below, record.created)
+            self.kept = True
+
+
 class Received:
-    """One shared cache, for one build."""
+    """One shared cache, for one build. `has`: can a blob still be had?"""
 
-    def __init__(self, records: dict[str, Shared], source: Source) -> None:
-        self._records, self._source = records, source
+    def __init__(
+        self, records: dict[str, Shared], source: Source, has: Callable[[Descriptor], Awaitable[bool]]
+    ) -> None:
+        self._records, self._source, self._has = records, source, has
 
-    async def find(
-        self, key: str, below: str | None, holdings: Holdings, fetcher: Fetcher, cache: BuildCache, lease: Lease
-    ) -> CacheRecord | None:
-        """The step's record, its layer here. A layer that cannot be had (any more) is a miss. `fetcher` is the
-        daemon's: two builds that need one layer fetch it once."""
+    async def find(self, key: str, below: str | None, cache: BuildCache) -> CacheRecord | Promise | None:
+        """The step's record, or with a layer that is not here the promise of it. A layer that cannot be had (any
+        more) is a miss."""
         shared = self._records.get(key)
         if shared is None or (shared.layer is not None and shared.own.below != (below or "")):
             return None
-        layer = None
-        if shared.layer is not None:
-            chain_id = format.chain_id(shared)
-            lease.hold(shared.layer.digest, chain_id)
-            wanted = Wanted(shared.layer, shared.diff_id, chain_id, below)
-            line = LayerProgress(lambda message: None, key)
-            try:
-                await fetcher.layer(self._source, wanted, line)
-            except SampanError:
+        own = shared.own
+        if shared.layer is None:
+            return cache.add(key, own.parent, own.text, None, below, own.created)
+        try:
+            if not await self._has(shared.layer):
                 return None
-            size = await asyncio.to_thread(holdings.snapshots.layer_size, chain_id)
-            layer = SealedLayer(shared.layer.digest, shared.diff_id, shared.layer.media_type, chain_id, size)
-        return cache.add(key, shared.own.parent, shared.own.text, layer, below, shared.own.created)
+        except SampanError:
+            return None
+        chain_id, descriptor = format.chain_id(shared), shared.layer
+        layer = StoredLayer(descriptor.digest, shared.diff_id, descriptor.media_type, chain_id, 0)
+        record = CacheRecord(key, own.parent, own.text, layer, below, own.created)
+        return Promise(record, Wanted(descriptor, shared.diff_id, chain_id, below), self._source)
 
 
 async def from_registry(wanted: CacheFrom, remote: Remote, auth: RegistryAuth | None) -> Received | None:
@@ -63,7 +89,11 @@ async def from_registry(wanted: CacheFrom, remote: Remote, auth: RegistryAuth | 
     if parts is None:
         return None
     config, layers = parts
-    return Received(format.decode(await repository.small_blob(config, format.LIMIT), layers), repository)
+
+    async def has(blob: Descriptor) -> bool:
+        return await repository.blob_size(blob.digest) is not None
+
+    return Received(format.decode(await repository.small_blob(config, format.LIMIT), layers), repository, has)
 
 
 def from_directory(wanted: CacheFrom, place: Path) -> Received:
@@ -74,7 +104,7 @@ def from_directory(wanted: CacheFrom, place: Path) -> Received:
     if parts is None:
         raise SampanError(f"{digest} is no build cache")
     config, layers = parts
-    return Received(format.decode(layout.blob_now(config.digest), layers), layout)
+    return Received(format.decode(layout.blob_now(config.digest), layers), layout, layout.has)
 
 
 class Layout:
@@ -106,6 +136,14 @@ class Layout:
         if tag in ("", "latest") and len(index.manifests) == 1:
             return index.manifests[0].digest
         raise NotFound(f"the OCI layout has no {tag!r}")
+
+    async def has(self, blob: Descriptor) -> bool:
+        with openat2.root(self._place) as root:
+            try:
+                os.close(openat2.open_in_root(root, f"blobs/sha256/{hex_of(blob.digest)}", os.O_PATH | os.O_NOFOLLOW))
+            except OSError:
+                return False
+        return True
 
     async def blob(self, descriptor: Descriptor, offset: int) -> AsyncIterator[bytes]:
         """`fetching` verifies what comes."""
