@@ -287,8 +287,12 @@ class Work:
         """Fetches what a chain lacks. Raises `SampanError`."""
         services = self.services
         if wanted := self.lacks(chain_id):
-            keeping = (one.keep(services.holdings, services.fetcher, services.cache) for one in wanted)
-            await asyncio.gather(*keeping)
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for one in wanted:
+                        group.create_task(one.keep(services.holdings, services.fetcher, services.cache))
+            except BaseExceptionGroup as failures:
+                raise failures.exceptions[0] from None
 
     def _look(self, step: Step, state: State, key: str, text: str, below: str | None) -> CacheRecord | None:
         if step.anew and key not in self.made:

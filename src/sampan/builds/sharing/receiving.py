@@ -43,7 +43,11 @@ class Promise:
         async with self.lock:
             if self.kept:
                 return
-            await fetcher.layer(self.source, self.wanted, LayerProgress(lambda message: None, self.record.key))
+            try:
+                await fetcher.layer(self.source, self.wanted, LayerProgress(lambda message: None, self.record.key))
+            except SampanError as error:
+                step = self.record.text
+                raise SampanError(f"--cache-from: the layer of {step!r} cannot be had: {error.message}") from None
             record, layer = self.record, self.record.sealed
             assert layer is not None
             size = await asyncio.to_thread(holdings.snapshots.layer_size, layer.chain_id)
