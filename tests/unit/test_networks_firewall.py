@@ -13,11 +13,11 @@ def test_a_port_is_one_element_of_the_map_that_fits() -> None:
         Rule("tcp", "::", 8080, "fd00::2", 80),
     ]
     assert port_elements("add", "t", rules).splitlines() == [
-        "add element inet t published4 { tcp . 8080 : 10.0.0.2 . 80, sctp . 8080 : 10.0.0.2 . 80 }",
-        "add element inet t published4_at { udp . 127.0.0.1 . 53 : 10.0.0.2 . 53 }",
-        "add element inet t published6 { tcp . 8080 : fd00::2 . 80 }",
+        "add element inet t published4 { 6 . 8080 : 10.0.0.2 . 80, 132 . 8080 : 10.0.0.2 . 80 }",
+        "add element inet t published4_at { 17 . 127.0.0.1 . 53 : 10.0.0.2 . 53 }",
+        "add element inet t published6 { 6 . 8080 : fd00::2 . 80 }",
     ]
-    assert port_elements("delete", "t", rules[:1]) == "delete element inet t published4 { tcp . 8080 }"
+    assert port_elements("delete", "t", rules[:1]) == "delete element inet t published4 { 6 . 8080 }"
     assert port_elements("add", "t", []) == ""
 
 
@@ -37,7 +37,7 @@ def test_the_whole_table_replaces_the_old_one() -> None:
     lines = whole(state).splitlines()
     assert lines[:2] == ["add table inet t", "delete table inet t"]
     assert 'add element inet t bridges { "br0" }' in lines
-    assert "add element inet t published6_at { tcp . ::1 . 1 : fd00::2 . 2 }" in lines
+    assert "add element inet t published6_at { 6 . ::1 . 1 : fd00::2 . 2 }" in lines
 
 
 def test_a_routed_bridge_is_not_masked_and_its_ports_are_open_not_translated() -> None:
@@ -47,5 +47,14 @@ def test_a_routed_bridge_is_not_masked_and_its_ports_are_open_not_translated() -
     assert "add element inet t masked4 { 10.0.0.0/24 }" in lines
     assert not any("masked6" in line for line in lines)
     assert port_elements("delete", "t", [Rule("tcp", "::", 0, "fd00::2", 80)]) == (
-        "delete element inet t reached6 { fd00::2 . tcp . 80 }"
+        "delete element inet t reached6 { fd00::2 . 6 . 80 }"
     )
+
+
+def test_no_name_needs_the_hosts_etc_protocols() -> None:
+    state = State("t", {"n": BridgeRules("br0", ("10.0.0.0/24", "fd00::/64"), routed=(4, 6))})
+    state.rules["c"] = [
+        Rule(name, "0.0.0.0", port, "10.0.0.2", 1) for name in ("tcp", "udp", "sctp") for port in (0, 9)
+    ]
+    words = whole(state).replace(";", " ").split()
+    assert not {"tcp", "udp", "sctp", "icmp", "ipv6-icmp", "icmpv6"} & set(words)

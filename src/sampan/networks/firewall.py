@@ -19,6 +19,9 @@ MARK = 0x08000000
 """The bit of the packet mark that says "passed our forward chain", for the accept rule in a foreign chain. Not one of
 Kubernetes' (0x4000, 0x8000), Tailscale's (0xff0000) or Calico's defaults."""
 
+_PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
+"""Numbers, here and in the table: libnftables looks names up in /etc/protocols, which a host without netbase lacks."""
+
 # Everything but elements. {mark} is the statement that marks, or nothing.
 _TABLE = """
 table inet {table} {{
@@ -83,8 +86,8 @@ table inet {table} {{
     ct status dnat goto ours
     ip daddr . meta l4proto . th dport @reached4 goto ours
     ip6 daddr . meta l4proto . th dport @reached6 goto ours
-    ip protocol icmp oifname @routed4 goto ours
-    meta l4proto ipv6-icmp oifname @routed6 goto ours
+    ip protocol 1 oifname @routed4 goto ours
+    meta l4proto 58 oifname @routed6 goto ours
     iifname @bridges drop
     meta nfproto ipv4 oifname @unprotected4 goto ours
     meta nfproto ipv6 oifname @unprotected6 goto ours
@@ -190,12 +193,12 @@ def port_elements(verb: str, table: str, rules: Iterable[Rule]) -> str:
     for rule in rules:
         family = 6 if ":" in rule.container_ip else 4
         if not rule.host_port:
-            element = f"{rule.container_ip} . {rule.protocol} . {rule.container_port}"
+            element = f"{rule.container_ip} . {_PROTOCOLS[rule.protocol]} . {rule.container_port}"
             elements.setdefault(f"reached{family}", []).append(element)
             continue
         everywhere = rule.host_ip in ("0.0.0.0", "::")
         address = "" if everywhere else f"{rule.host_ip} . "
-        key = f"{rule.protocol} . {address}{rule.host_port}"
+        key = f"{_PROTOCOLS[rule.protocol]} . {address}{rule.host_port}"
         value = f" : {rule.container_ip} . {rule.container_port}" if verb == "add" else ""
         elements.setdefault(f"published{family}" + ("" if everywhere else "_at"), []).append(key + value)
     return "\n".join(_element(verb, table, where, found) for where, found in elements.items())
