@@ -51,7 +51,7 @@ class Filters:
     def validate(self, accepted: Collection[str]) -> None:
         for name in self._values:
             if name not in accepted:
-                raise InvalidParameter(f"invalid filter '{name}'")
+                raise InvalidParameter(f"invalid filter '{name}'" if name else "invalid filter")
 
     def __contains__(self, name: str) -> bool:
         return name in self._values
