@@ -47,6 +47,7 @@ class Cgroup:
     version: str
     memory: bool = False
     swap: bool = False
+    kernel: bool = False
     kernel_tcp: bool = False
     cpu_cfs: bool = False
     cpu_shares: bool = False
@@ -154,6 +155,7 @@ def _cgroup() -> Cgroup:
         version="1",
         memory=(CGROUP / "memory/memory.limit_in_bytes").exists(),
         swap=(CGROUP / "memory/memory.memsw.limit_in_bytes").exists(),
+        kernel=(CGROUP / "memory/memory.kmem.limit_in_bytes").exists(),
         kernel_tcp=(CGROUP / "memory/memory.kmem.tcp.limit_in_bytes").exists(),
         cpu_cfs=(CGROUP / "cpu/cpu.cfs_quota_us").exists(),
         cpu_shares=(CGROUP / "cpu/cpu.shares").exists(),

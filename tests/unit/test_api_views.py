@@ -10,6 +10,7 @@ from sampan.api import listing, timestamps
 from sampan.api.filters import Filters
 from sampan.api.views import container as views
 from sampan.api.views import event as event_views
+from sampan.api.views import image as image_views
 from sampan.containers.model import (
     Config,
     Container,
@@ -22,6 +23,7 @@ from sampan.containers.model import (
     Status,
 )
 from sampan.errors import InvalidParameter, NotFound
+from sampan.images.model import Image, ImageConfig
 from sampan.store import Event
 
 SECOND = 1_000_000_000
@@ -104,6 +106,13 @@ def test_fields_appear_with_the_version_that_brought_them() -> None:
     assert old["bridge"]["Aliases"] is None
     assert "GwPriority" not in old["n"]
     assert (new["n"]["Aliases"], new["n"]["GwPriority"]) == (None, 0)
+
+
+def test_old_clients_find_an_images_container_config() -> None:
+    """Compose v1 calls `.get` on it."""
+    image = Image("sha256:1", ImageConfig(), "sha256:2")
+    assert image_views.inspect(image, (1, 44))["ContainerConfig"]["Volumes"] is None
+    assert "ContainerConfig" not in image_views.inspect(image, (1, 45))
 
 
 def test_a_row_shows_published_and_exposed_ports_while_it_runs() -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from sampan.api.handlers import buildkit, builds, containers, files, images, networks, streams, system, volumes
 from sampan.api.routing import Route
 
+_NO_CHECKPOINTS = "checkpoints: an experimental feature"
 _NO_PLUGINS = "managed plugins"
 _NO_SWARM = "swarm mode: answered as a node that is in no swarm"
 
@@ -44,6 +45,8 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/containers/{name}/resize", containers.resize),
     Route("POST", "/containers/{name}/attach", streams.attach),
     Route("POST", "/containers/{name}/exec", streams.exec_create),
+    Route("GET", "/containers/{name}/checkpoints", system.checkpoints, since=(1, 25), lacks=_NO_CHECKPOINTS),
+    Route("POST", "/containers/{name}/checkpoints", system.checkpoints, since=(1, 25), lacks=_NO_CHECKPOINTS),
     Route("DELETE", "/containers/{name}", containers.remove),
     # Exec
     Route("GET", "/exec/{id}/json", streams.exec_view),

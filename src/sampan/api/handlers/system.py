@@ -124,8 +124,8 @@ async def disk_usage(call: Call) -> web.StreamResponse:
     view["Volumes"] = await _volumes(call) if "volume" in kinds else None
     cache = await builds.usage(call) if "build-cache" in kinds or call.version < (1, 42) else []
     view["BuildCache"] = cache if "build-cache" in kinds else None
-    if call.version < (1, 42):
-        view["BuilderSize"] = sum(row["Size"] for row in cache)
+    if call.version < (1, 42) and (size := sum(row["Size"] for row in cache)):
+        view["BuilderSize"] = size
     return reply(view)
 
 
@@ -172,6 +172,13 @@ async def swarm_start(call: Call) -> web.StreamResponse:
 
 async def swarm_leave(call: Call) -> web.StreamResponse:
     raise Unavailable("This node is not part of a swarm")
+
+
+async def checkpoints(call: Call) -> web.StreamResponse:
+    raise NotSupported(
+        "This experimental feature is disabled by default. Start the Docker daemon in experimental mode in order to "
+        "enable it."
+    )
 
 
 async def plugins(call: Call) -> web.StreamResponse:

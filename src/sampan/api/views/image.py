@@ -109,7 +109,8 @@ def inspect(
         view["Created"] = ZERO
     if version < (1, 45):
         view["Container"] = ""
-        view["ContainerConfig"] = None
+        # Never null: Compose v1 and old docker-py look into it.
+        view["ContainerConfig"] = config(RunConfig(), version)
     view |= {
         "DockerVersion": spec.docker_version,
         "Author": spec.author,

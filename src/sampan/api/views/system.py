@@ -55,6 +55,8 @@ def info(host: Host, engine: EngineFacts, counts: Counts, version: Version) -> d
         "SwapLimit": host.cgroup.swap,
     }
     if host.cgroup.version == "1":
+        if version < (1, 42):
+            view["KernelMemory"] = host.cgroup.kernel
         view["KernelMemoryTCP"] = host.cgroup.kernel_tcp
     view |= {
         "CpuCfsPeriod": host.cgroup.cpu_cfs,
@@ -105,6 +107,7 @@ def info(host: Host, engine: EngineFacts, counts: Counts, version: Version) -> d
         view[key] = {"ID": commit, "Expected": commit} if version < (1, 49) else {"ID": commit}
     security = engine.security_options
     if version < (1, 25):
+        view["ExecutionDriver"] = "<not supported>"
         security = [option.partition(",")[0].removeprefix("name=") for option in security]
     view["SecurityOptions"] = security
     if engine.address_pools:
