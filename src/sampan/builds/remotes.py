@@ -23,6 +23,7 @@ from sampan.builds.sources import Source
 from sampan.errors import InvalidParameter, SampanError
 from sampan.golang import quote
 from sampan.images.remote.failures import on_connection
+from sampan.linux import openat2
 
 if TYPE_CHECKING:
     from sampan.builds.dockerfile import ast
@@ -171,12 +172,21 @@ async def clone(remote: Git, directory: Path, *, keep_git_dir: bool, ask: Ask | 
         shutil.rmtree(repository / ".git")
     if remote.commit_times:
         await asyncio.to_thread(_set_times, repository, int(seconds))
-    # The directory itself is moved, never a link to it: that would lead elsewhere from its new place.
-    source = (repository / remote.subdirectory.lstrip("/")).resolve()
-    if not source.is_relative_to(repository.resolve()) or not source.is_dir():
+    source = _inside(repository, remote.subdirectory)
+    if not source.is_dir():
         raise SampanError(f"subdirectory {remote.subdirectory} not found in repository")
     directory.rmdir()
     source.rename(directory)
+
+
+def _inside(repository: Path, subdirectory: str) -> Path:
+    """The directory itself, never a link to it, which would lead elsewhere from where it is moved. No link and no `..`
+    leads out: what is moved here is the repository's own, whatever its author wrote."""
+    with openat2.root(repository) as root:
+        try:
+            return repository / os.fsdecode(openat2.resolve_in_root(root, subdirectory or "."))
+        except OSError:
+            raise SampanError(f"subdirectory {subdirectory} not found in repository") from None
 
 
 def _set_times(directory: Path, seconds: int) -> None:
