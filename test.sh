@@ -52,6 +52,11 @@ if ! [[ -x $peers/usr/libexec/docker/cli-plugins/docker-compose || -e $peers/no-
   if [[ -n $compose ]]; then unpack "${compose%:}"; else touch "$peers/no-compose"; fi
 fi
 
+# buildx likewise: Debian 12 has none, and what needs the real plugin skips.
+if ! [[ -x $peers/usr/libexec/docker/cli-plugins/docker-buildx || -e $peers/no-buildx ]]; then
+  if [[ -n $(apt-cache policy docker-buildx 2>/dev/null | awk '/Candidate: [0-9]/') ]]; then unpack docker-buildx; else touch "$peers/no-buildx"; fi
+fi
+
 # Hundreds of short-lived clients and daemons are started: compiled once, wherever bytecode is unwanted in the tree.
 unset PYTHONDONTWRITEBYTECODE
 export PYTHONPYCACHEPREFIX=$PWD/.venv/pycache
