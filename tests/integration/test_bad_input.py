@@ -131,7 +131,7 @@ REFUSED: list[tuple[str, str, Any, int, str]] = [
         400,
         "unknown log opt 'bogus'",
     ),
-    ("POST", CREATE, hosting(LogConfig={"Type": "syslog"}), 501, "use json-file, local or none"),
+    ("POST", CREATE, hosting(LogConfig={"Type": "splunk"}), 501, "is registered: not supported"),
     ("POST", CREATE, hosting(VolumesFrom=["nosuch"], Binds=["new-volume:/x"]), 400, "No such container: nosuch"),
     ("POST", CREATE, hosting(PidMode="container:nosuch"), 400, "No such container: nosuch"),
     ("POST", CREATE, hosting(Mounts=[{"Type": "bind", "Source": "/no/such", "Target": "/x"}]), 400, "does not exist"),
