@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from sampan.containers.model import HealthcheckConfig, Status
+from sampan.images import Snapshots
 from support.daemon import Daemon
 from support.images import busybox_archive, busybox_layer, docker_archive
 from support.inprocess import InProcess
@@ -172,6 +173,21 @@ def test_on_a_full_disk_everything_fails_whole_and_recovers(small: Daemon) -> No
     small.kill()
     small.start()
     assert (state(small, "brief"), state(small, "idle")[0]) == (("exited", 7), "running")
+
+
+def test_a_writable_layer_is_never_mounted_read_only(tmp_path: Path) -> None:
+    """overlayfs that cannot make its work directory (a full ext4 is one reason) mounts read-only and says nothing."""
+    snapshots = Snapshots(tmp_path)
+    snapshots.prepare("box", None)
+    work = tmp_path / "snapshots/box/work"
+    if subprocess.run(["chattr", "+i", work], capture_output=True, check=False).returncode != 0:
+        pytest.skip("no immutable directories here")
+    try:
+        with pytest.raises(OSError, match="not permitted"):
+            snapshots.mount("box", tmp_path / "root")
+        assert not (tmp_path / "root").is_mount()
+    finally:
+        subprocess.run(["chattr", "-i", work], check=True)
 
 
 # -- a data root that cannot be written --------------------------------------------------------------
