@@ -33,8 +33,8 @@ def held(lab: Lab) -> list[object]:
     return [
         len(list(Path("/proc/self/fd").iterdir())),
         sorted((lab.settings.exec_root / "netns").iterdir()),
-        lab.networks._resolvers,
-        lab.networks._proxies,
+        lab.networks._serving.resolvers,
+        lab.networks._serving.proxies,
         {key: value for key, value in lab.networks._directory._names.items() if value},
     ]
 

@@ -69,8 +69,7 @@ class Lab:
         assert wiring is not None
         if self.networks._foreign is not None:
             self.networks._foreign.close()
-        for container_id in {*self.networks._proxies, *self.networks._resolvers}:
-            self.networks._unserve(container_id)
+        self.networks._serving.close()
         await self.networks._run(wiring.close)
         self.networks = Networks(self.settings, self._database, self.events)
         await self.networks.open(live)

@@ -16,16 +16,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from sampan.errors import Conflict, Forbidden, SampanError
-from sampan.linux import namespaces, netlink
+from sampan.linux import netlink
 from sampan.linux.netlink import Netlink
-from sampan.networks import bridges, endpoints, files, firewall, publishing, takeover
+from sampan.networks import bridges, endpoints, firewall, publishing, takeover
 from sampan.networks.catalog import Catalog
 from sampan.networks.directory import Directory
-from sampan.networks.dns import Resolver
 from sampan.networks.foreign import Foreign
 from sampan.networks.model import Endpoint, EndpointRequest, Network, PortRequest, PublishedPort, Sandbox, SandboxRecord
-from sampan.networks.ports import Held
-from sampan.networks.proxies import Proxy, Target
+from sampan.networks.serving import Serving
 from sampan.networks.wiring import Live, Wiring, forget_flows
 from sampan.settings import Settings
 from sampan.store import Database, EventLog
@@ -48,9 +46,8 @@ class Networks:
         self._catalog = Catalog(settings, database)
         self._kernel = ThreadPoolExecutor(1, "networks")
         self._later = ThreadPoolExecutor(1, "networks-later")
-        self._proxies: dict[str, list[tuple[Held, Proxy]]] = {}
-        self._resolvers: dict[str, Resolver] = {}
         self._directory = Directory()
+        self._serving = Serving(settings, self._directory)
         self._wiring: Wiring | None = None
         self._foreign: Foreign | None = None
         self._holding: asyncio.Task[None] | None = None
@@ -76,7 +73,7 @@ class Networks:
         while takeover.unheld(self._opened):
             await asyncio.sleep(_HOLD_AGAIN)
             for live in await self._run(functools.partial(takeover.hold_again, self._opened)):
-                self._relay(live)
+                self._serving.relay(live)
 
     def _open(self, live: dict[str, Sandbox]) -> Wiring:
         wiring = Wiring(self._settings, self._database, self._catalog)
@@ -104,8 +101,7 @@ class Networks:
             self._foreign.close()
         if self._holding is not None:
             self._holding.cancel()
-        for container_id in {*self._proxies, *self._resolvers}:
-            self._unserve(container_id)
+        self._serving.close()
         if self._wiring is not None:
             await self._run(functools.partial(self._close, self._wiring, keep))
         self._wiring = None
@@ -250,7 +246,7 @@ class Networks:
     async def down(self, container_id: str) -> None:
         """Undoes `up`. Idempotent."""
         wiring = self._opened
-        self._unserve(container_id)
+        self._serving.stop(container_id)
         live, links = await self._run(functools.partial(wiring.down, container_id))
         if links:
             self._later.submit(_tidy, links, live.record.ports if live else [])
@@ -278,7 +274,7 @@ class Networks:
         wiring = self._opened
         endpoint = await self._run(functools.partial(wiring.connect, container_id, request))
         self._directory.join(endpoint)
-        self._serve_names(wiring.live[container_id])
+        self._serving.names(wiring.live[container_id], wiring.sandboxes.path(container_id))
         self._publish("connect", self._catalog.get(endpoint.network_id), container_id)
         return endpoint
 
@@ -298,11 +294,11 @@ class Networks:
         if live is None:
             raise Conflict(f"container {container_id} is not running")
         change = publishing.plan(wiring, live, ports)
-        self._unrelay(container_id, change.drop)
+        self._serving.unrelay(container_id, change.drop)
         try:
             await self._run(functools.partial(publishing.carry_out, wiring, live, change))
         finally:
-            self._relay(live)
+            self._serving.relay(live)
         return list(live.record.ports)
 
     def can_publish(self, container_id: str) -> bool:
@@ -369,71 +365,7 @@ class Networks:
         self._events.publish("network", action, network.id, attributes)
 
     def _serve(self, live: Live) -> None:
-        """Announces the names, and starts proxies on the sockets that nftables cannot serve: IPv6 ones (`::1`, and
-        containers with IPv4 alone), or all of them behind the host's firewall."""
-        for endpoint in live.record.endpoints:
-            self._directory.join(endpoint)
-        self._serve_names(live)
-        self._relay(live)
-
-    def _relay(self, live: Live) -> None:
-        """Starts the proxies that are missing."""
-        proxies = self._proxies.get(live.record.container_id, [])
-        for held in live.held:
-            relayed = ":" in held.port.host_ip or self._settings.ports_behind_firewall
-            if held.socket is None or not relayed or held.port.protocol == "sctp":
-                continue
-            if not any(other is held for other, _ in proxies):
-                proxy = Proxy(held.socket, held.port.protocol, functools.partial(_target, live, held))
-                proxies.append((held, proxy))
-                self._proxies[live.record.container_id] = proxies
-
-    def _unrelay(self, container_id: str, going: Sequence[Held]) -> None:
-        """Ends the proxies of ports, before their sockets close."""
-        kept = []
-        for held, proxy in self._proxies.pop(container_id, []):
-            if any(other is held for other in going):
-                proxy.close()
-            else:
-                kept.append((held, proxy))
-        if kept:
-            self._proxies[container_id] = kept
-
-    def _serve_names(self, live: Live) -> None:
-        """Starts the nameserver of a sandbox that has one and is not served yet."""
-        container_id = live.record.container_id
-        if live.nameserver is None or container_id in self._resolvers:
-            return
-        path = self._opened.sandboxes.path(container_id)
-        self._resolvers[container_id] = Resolver(
-            live.nameserver,
-            self._directory,
-            lambda: live.record.endpoints,
-            functools.partial(self._upstreams, live),
-            functools.partial(namespaces.in_netns, path),
-        )
-
-    def _upstreams(self, live: Live) -> tuple[files.Upstream, ...]:
-        ipv6 = any(endpoint.ipv6_gateway for endpoint in live.record.endpoints)
-        resolver = files.override(files.host_resolver(), live.record.dns or self._settings.dns, (), ())
-        return files.upstreams(resolver, ipv6)
-
-    def _unserve(self, container_id: str) -> None:
-        for _, proxy in self._proxies.pop(container_id, []):
-            proxy.close()
-        resolver = self._resolvers.pop(container_id, None)
-        if resolver is not None:
-            resolver.close()
-
-
-def _target(live: Live, held: Held) -> Target | None:
-    """Where a proxied port leads by now."""
-    via4, via6 = endpoints.publishers(live.record.endpoints)
-    if via4 is not None and via4.ipv4:
-        return via4.ipv4, held.port.container_port
-    if via6 is not None and via6.ipv6:
-        return via6.ipv6, held.port.container_port
-    return None
+        self._serving.start(live, self._opened.sandboxes.path(live.record.container_id))
 
 
 def _record(container_id: str, sandbox: Sandbox) -> SandboxRecord:
