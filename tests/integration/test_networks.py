@@ -407,6 +407,11 @@ def test_the_hosts_firewall_blocks_published_ports_when_the_user_turns_that_on(t
         assert await outside(lab, netlab.HOST, 8081)
         with pytest.raises(InvalidParameter, match="sctp"):
             await start(lab.networks, TWO, (PortRequest(80, "sctp"),))
+        routed = {"com.docker.network.bridge.gateway_mode_ipv4": "routed"}
+        await lab.networks.create(Network(name="routed", options=routed))
+        with pytest.raises(InvalidParameter, match="routed"):
+            await start(lab.networks, TWO, (PortRequest(80),), network="routed")
+        await lab.networks.remove("routed")
         netlab.sh("nft delete table inet fw")
 
     netlab.run(tmp_path, scenario, ports_behind_firewall=True)

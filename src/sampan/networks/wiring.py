@@ -272,6 +272,10 @@ class Wiring:
             )
         addresses = (via4.ipv4 if via4 else "", via6.ipv6 if via6 else "")
         routed = endpoints.routed(self.catalog, live.record.endpoints)
+        if self._relayed and any(routed):
+            raise InvalidParameter(
+                "ports of a routed network cannot be published behind the host's firewall (--ports-behind-firewall)"
+            )
         held: list[Held] = []
         try:
             self.ports.reserve(live.record.container_id, self.on_host(live, ports), addresses, held, routed)
@@ -289,9 +293,9 @@ class Wiring:
     def rules_of(self, live: Live) -> list[Rule]:
         """The translations of a sandbox's ports: none where ports pass the host's firewall, and the daemon relays
         them."""
-        routed = endpoints.routed(self.catalog, live.record.endpoints)
-        rules = endpoints.rules_of(live.record, routed)
-        return [rule for rule in rules if not rule.host_port] if self._relayed else rules
+        if self._relayed:
+            return []
+        return endpoints.rules_of(live.record, endpoints.routed(self.catalog, live.record.endpoints))
 
     def _release(self, live: Live) -> None:
         for held in live.held:
