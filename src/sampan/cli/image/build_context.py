@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import sys
 
-from sampan.builds import ignore
-
 from ..container.tarwriting import END, file, pack_inside
 from ..errors import CliError
 
@@ -14,6 +12,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
+
+    from sampan.builds import ignore
 
 NAMED = ".sampan-contexts"
 OUTSIDE = ".sampan-dockerfile"
@@ -182,9 +182,13 @@ def _rules(root: str, dockerfile: str) -> ignore.Ignore | None:
     for place in [*places, os.path.join(root, ".dockerignore")]:
         try:
             with open(place, "rb") as opened:
-                return ignore.Ignore(ignore.read(opened.read()))
+                text = opened.read()
         except FileNotFoundError:
             continue
+        from sampan.builds import ignore
+
+        try:
+            return ignore.Ignore(ignore.read(text))
         except Exception as error:
             raise CliError(f"error checking context: {error}") from None
     return None
