@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
 import os
 import subprocess
 import tarfile
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -250,3 +253,54 @@ def test_a_cut_recipe_is_refused(tmp_path: Path, cut: int) -> None:
         if cut < 24:
             folding.size_of(tmp_path / "recipe")
         folding.check(tmp_path / "recipe", tmp_path / "layer", digest(tar), lambda: True)
+
+
+async def test_two_that_fold_at_once_do_not_write_one_recipe(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    tar = layer(("file", BIG))
+    await shop.load("one:1", tar)
+    shop.holdings.sync()
+    writing, most, write = [0], [0], folding.write
+
+    def slowly(blob: int, recipe: BinaryIO, going_on: Callable[[], bool]) -> None:
+        writing[0] += 1
+        most[0] = max(most[0], writing[0])
+        time.sleep(0.1)
+        write(blob, recipe, going_on)
+        writing[0] -= 1
+
+    monkeypatch.setattr(folding, "write", slowly)
+    folded = await asyncio.gather(*(asyncio.to_thread(shop.holdings.fold) for _ in range(2)))
+    assert sorted(folded) == [[], [digest(tar)]] and most == [1]
+    assert shop.read(digest(tar)) == tar
+
+
+async def test_a_blob_that_goes_while_it_is_folded_leaves_no_recipe(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await shop.load("one:1", layer(("file", BIG)))
+    shop.holdings.sync()
+    recipes = shop.content.recipes
+    keep = recipes.keep
+
+    def kept(new: Path, blob: str) -> None:
+        keep(new, blob)
+        assert not recipes.sizes, "nobody reads it before it is agreed on"
+        shop.images.delete("one:1")
+
+    monkeypatch.setattr(recipes, "keep", kept)
+    assert shop.holdings.fold() == [] and shop.files() == []
+
+
+async def test_a_damaged_recipe_is_an_error_that_names_it(shop: Shop) -> None:
+    tar = layer(("file", BIG))
+    await shop.load("one:1", tar)
+    shop.fold()
+    recipe = shop.content.recipes.path(digest(tar))
+    data = bytearray(recipe.read_bytes())
+    data[24:28] = b"none"  # zstd's magic number
+    recipe.write_bytes(data)
+    with pytest.raises(SampanError, match=f"recipe {recipe} cannot be followed"):
+        shop.read(digest(tar))
+    recipe.unlink()
+    with pytest.raises(SampanError, match=f"recipe {recipe} cannot be followed"):
+        shop.read(digest(tar))

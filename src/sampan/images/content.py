@@ -223,7 +223,7 @@ class ContentStore:
         with os.scandir(self._blobs) as entries:
             for entry in entries:
                 yield f"sha256:{entry.name}"
-        yield from [digest for digest in self.recipes.sizes if not self.path(digest).exists()]
+        yield from [digest for digest in list(self.recipes.sizes) if not self.path(digest).exists()]
 
     def clean(self) -> None:
         """Removes what a killed daemon left half-written. Partial downloads (named by their digest) stay a week: a pull

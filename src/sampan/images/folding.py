@@ -100,16 +100,25 @@ def blob(recipe: Path, layer: Path) -> Iterator[bytes]:
     """The blob again, from a recipe and the directory of the layer's files; the caller checks its digest."""
     import zstandard
 
-    with recipe.open("rb") as file, openat2.root(layer) as root:
-        file.seek(len(_MAGIC) + _SIZE.size)
-        with zstandard.ZstdDecompressor().stream_reader(file) as records:
-            while head := _exactly(records, _RECORD.size, end=True):
-                kind, length = _RECORD.unpack(head)
-                data = _exactly(records, length)
-                if kind == _LITERAL:
-                    yield data
-                else:
-                    yield from _file(root, data, _SIZE.unpack(_exactly(records, _SIZE.size))[0])
+    try:
+        with recipe.open("rb") as file, openat2.root(layer) as root:
+            file.seek(len(_MAGIC) + _SIZE.size)
+            with zstandard.ZstdDecompressor().stream_reader(file) as records:
+                yield from _pieces(records, root)
+    except (OSError, zstandard.ZstdError) as error:
+        raise Unfoldable(f"recipe {recipe} cannot be followed: {error}") from None
+
+
+def _pieces(records: BinaryIO, root: int) -> Iterator[bytes]:
+    while head := _exactly(records, _RECORD.size, end=True):
+        kind, length = _RECORD.unpack(head)
+        if length > CHUNK:
+            raise Unfoldable("a recipe is damaged")
+        data = _exactly(records, length)
+        if kind == _LITERAL:
+            yield data
+        else:
+            yield from _file(root, data, _SIZE.unpack(_exactly(records, _SIZE.size))[0])
 
 
 def _exactly(records: BinaryIO, count: int, *, end: bool = False) -> bytes:

@@ -73,6 +73,7 @@ class Holdings:
         self._lock = threading.RLock()
         self._closing = False
         self._unfoldable: set[str] = set()
+        self._folding = threading.Lock()
         self.content.layer_of = self._layer_of
 
     @asynccontextmanager
@@ -139,6 +140,10 @@ class Holdings:
 
     def fold(self) -> list[str]:
         """Lets go of blobs that are the same bytes as a layer here (see `folding`); returns their digests. Blocks."""
+        with self._folding:  # two would write one recipe
+            return self._fold_all()
+
+    def _fold_all(self) -> list[str]:
         folded = []
         for diff_id, chains in self.snapshots.durable_layers().items():
             if diff_id in self._unfoldable or diff_id in self._held or not self.content.is_foldable(diff_id):
@@ -155,7 +160,6 @@ class Holdings:
 
     def _fold(self, digest: str, chain: str) -> bool:
         recipes = self.content.recipes
-        new: Path | None = None
         size = self.content.size(digest)
         if digest not in recipes.sizes:
             descriptor = self.content.open(digest)
@@ -163,13 +167,13 @@ class Holdings:
                 new = recipes.prepare(digest, descriptor, self.snapshots.layer(chain), lambda: not self._closing)
             finally:
                 os.close(descriptor)
+            recipes.keep(new, digest)
         with self._lock:  # blob and layer may have been collected meanwhile
             if not self.snapshots.has_layer(chain) or not self.content.path(digest).exists():
-                if new is not None:
-                    new.unlink(missing_ok=True)
+                if digest not in recipes.sizes:
+                    recipes.forget(digest)
                 return False
-            if new is not None:
-                recipes.publish(new, digest, size)
+            recipes.publish(digest, size)
             file = self.content.let_go(digest)
         if file is not None:
             file.unlink(missing_ok=True)
@@ -195,7 +199,8 @@ class Holdings:
             log.warning("layer %s may be incomplete after a power failure: unpacking it again", chain)
         hosts = self.snapshots.durable_layers() if self.content.recipes.sizes else {}
         for digest in [digest for digest in self.content.recipes.sizes if digest not in hosts]:
-            log.error("blob %s cannot be made again: its layer is gone", digest)
+            if not self.content.path(digest).exists():
+                log.error("blob %s cannot be made again: its layer is gone", digest)
             self.content.recipes.drop(digest)
         for id in list(self.catalog.images):
             try:

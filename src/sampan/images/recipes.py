@@ -51,7 +51,7 @@ class Recipes:
         return self.path(digest).stat().st_size if digest in self.sizes else 0
 
     def prepare(self, digest: str, blob: int, layer: Path, going_on: Callable[[], bool]) -> Path:
-        """Writes the recipe of an open blob and tries it; `publish` what is returned. Blocks, for a second or two per
+        """Writes the recipe of an open blob and tries it; `keep` what is returned. Blocks, for a second or two per
         hundred MiB. Raises `Unfoldable`, `InterruptedError`, `OSError`.
         """
         from sampan.images import folding
@@ -68,19 +68,26 @@ class Recipes:
             raise
         return new
 
-    def publish(self, new: Path, digest: str, size: int) -> None:
-        """From now on the blob can be made again."""
+    def keep(self, new: Path, digest: str) -> None:
+        """Puts a recipe that was tried on the disk, under its name; nobody is told of it yet. Blocks."""
         new.replace(self.path(digest))
         room = os.open(self._room, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(room)
         finally:
             os.close(room)
+
+    def publish(self, digest: str, size: int) -> None:
+        """From now on the blob can be made again."""
         self.sizes[digest] = size
+
+    def forget(self, digest: str) -> None:
+        """One that was kept and is not published."""
+        self.path(digest).unlink(missing_ok=True)
 
     def drop(self, digest: str) -> bool:
         """False: there was none."""
         if self.sizes.pop(digest, None) is None:
             return False
-        self.path(digest).unlink(missing_ok=True)
+        self.forget(digest)
         return True

@@ -504,6 +504,9 @@ class Images:
 
     def _sync_now(self) -> None:
         self._sync_timer = None
+        if self._syncing is not None and not self._syncing.done():
+            self._sync_later()  # folding many layers takes longer than the pause
+            return
         self._syncing = asyncio.get_running_loop().run_in_executor(None, self._sync)
 
     def _sync(self) -> None:
