@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 _CHUNK = 1 << 18
 _CAPABILITY = "security.capability"
 END = b"\0" * 1024
+_MAGIC = b"ustar\00000" + b"\0" * 64
+_REST = b"\0" * 167
 
 
 def pack(directory: str, base: str, name: str) -> Iterator[bytes]:
@@ -55,7 +57,7 @@ def _entry(
     found = os.lstat(path)
     if keeps is not None and not keeps(path, stat.S_ISDIR(found.st_mode)):
         return
-    if as_root:
+    if as_root and (found.st_uid or found.st_gid):
         fields = list(found)
         fields[stat.ST_UID] = fields[stat.ST_GID] = 0
         found = os.stat_result((*fields, *found[10:]), {"st_rdev": found.st_rdev})
@@ -71,7 +73,8 @@ def _entry(
     if found.st_nlink > 1 and inode in links:
         yield _header(path, name, found, b"1", links[inode])
         return
-    links[inode] = name
+    if found.st_nlink > 1:
+        links[inode] = name
     if stat.S_ISLNK(found.st_mode):
         yield _header(path, name, found, b"2", os.fsencode(os.readlink(path)))
     elif stat.S_ISREG(found.st_mode):
@@ -82,18 +85,23 @@ def _entry(
 
 
 def _file(path: str, name: bytes, found: os.stat_result) -> Iterator[bytes]:
-    with open(path, "rb", buffering=0) as file:
-        yield _header(path, name, found, b"0", size=found.st_size)
+    opened = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        piece = _header(path, name, found, b"0", size=found.st_size)
         left = found.st_size
         while left:
-            data = file.read(min(left, _CHUNK))
+            data = os.read(opened, min(left, _CHUNK))
             if not data:  # it shrank while we read: the header has promised its old size
                 raise OSError(0, f"file {path} changed size while it was copied")
             left -= len(data)
-            yield data
-    padding = -found.st_size % 512
-    if padding:
-        yield b"\0" * padding
+            if left:
+                yield piece + data
+                piece = b""
+            else:
+                piece += data
+    finally:
+        os.close(opened)
+    yield piece + b"\0" * (-found.st_size % 512)
 
 
 def _number(value: int, width: int) -> bytes:
@@ -158,20 +166,14 @@ def _block(
     link: bytes,
     device: tuple[int, int],
 ) -> bytes:
-    head = (
-        name[:100].ljust(100, b"\0")
-        + _number(mode, 8)
-        + _number(owner[0], 8)
-        + _number(owner[1], 8)
-        + _number(size, 12)
-        + _number(max(mtime, 0), 12)
-        + b" " * 8
-        + kind
-        + link[:100].ljust(100, b"\0")
-        + b"ustar\00000"
-        + b"\0" * 64
-        + _number(device[0], 8)
-        + _number(device[1], 8)
-    ).ljust(512, b"\0")
-    checksum = b"%06o\0 " % sum(head)
-    return head[:148] + checksum + head[156:]
+    numbers = (mode, owner[0], owner[1], size, max(mtime, 0), device[0], device[1])
+    if max(mode, *owner, *device) < 1 << 21 and max(size, mtime) < 1 << 33:
+        before, after = b"%07o\0%07o\0%07o\0%011o\0%011o\0" % numbers[:5], b"%07o\0%07o\0" % numbers[5:]
+    else:
+        widths = (8, 8, 8, 12, 12, 8, 8)
+        fields = [_number(value, width) for value, width in zip(numbers, widths, strict=True)]
+        before, after = b"".join(fields[:5]), b"".join(fields[5:])
+    before = name[:100].ljust(100, b"\0") + before
+    after = kind + link[:100].ljust(100, b"\0") + _MAGIC + after + _REST
+    # The checksum counts its own place as spaces.
+    return before + b"%06o\0 " % (sum(before) + sum(after) + 8 * 32) + after
