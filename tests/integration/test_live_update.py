@@ -304,15 +304,38 @@ async def test_a_daemon_killed_between_the_kernel_and_the_document_makes_them_ag
     assert box.changing is None
 
 
+async def test_a_cpu_quota_comes_and_goes(engine: InProcess) -> None:
+    box = await engine.start("sleep", "600", name="box", cpu_quota=-1)
+    limits = [in_cgroup(box, "cpu", "cpu.cfs_quota_us", "cpu.max")]
+    for quota in (20_000, -1):
+        await engine.engine.containers.update("box", HostConfig(cpu_quota=quota), frozenset({"cpuquota"}), Changes())
+        limits.append(in_cgroup(box, "cpu", "cpu.cfs_quota_us", "cpu.max"))
+    assert limits[0] in ("-1", "max") and limits == [limits[0], "20000", limits[0]]
+
+
+async def test_what_contradicts_earlier_limits_is_refused_in_dockerds_words(engine: InProcess) -> None:
+    await engine.create("true", name="box", nano_cpus=10**9)
+    for wanted, words in (
+        (HostConfig(memory=64 << 20), "Memory limit should be smaller than already set memoryswap limit"),
+        (HostConfig(cpu_quota=1000), "CPU Quota cannot be updated as NanoCPUs has already been set"),
+    ):
+        with pytest.raises(Conflict, match=f"Cannot update container [0-9a-f]{{64}}: .*{words}"):
+            await engine.engine.containers.update("box", wanted, frozenset({"memory", "cpuquota"}), Changes())
+
+
 def memory_limit(container: Container) -> int:
-    """In the container's cgroup."""
+    return int(in_cgroup(container, "memory", "memory.limit_in_bytes", "memory.max"))
+
+
+def in_cgroup(container: Container, controller: str, v1: str, v2: str) -> str:
+    """The first word of a file in the container's cgroup."""
     for line in Path(f"/proc/{container.state.pid}/cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
-        for tree, name in (("memory", "memory.limit_in_bytes"), ("", "memory.max")):
+        for tree, name in ((controller, v1), ("", v2)):
             place = Path("/sys/fs/cgroup") / tree / path.strip("/") / name
             if tree in controllers.split(",") and place.exists():
-                return int(place.read_text())
-    raise AssertionError("no memory controller")
+                return place.read_text().split()[0]
+    raise AssertionError(f"no {controller} controller")
 
 
 # -- by the client -------------------------------------------------------------------------------------

@@ -74,6 +74,16 @@ def directories(cgroup: str) -> list[Path]:
     return [path for path in unique if path.is_dir()]
 
 
+def lift_cpu_quota(cgroup: str) -> None:
+    """Runtimes leave what a change does not name, and crun 1.8 cannot write -1."""
+    if "cpu" not in controllers():
+        return
+    place = directory(cgroup, "cpu")
+    for file, unlimited in ((place / "cpu.cfs_quota_us", "-1"), (place / "cpu.max", "max")):
+        if file.exists():
+            file.write_text(unlimited)
+
+
 def controllers() -> frozenset[str]:
     """The resource controllers that containers can be limited by."""
     if mode() is Mode.V2:

@@ -217,13 +217,15 @@ class Runtime:
             raise SampanError(f"cannot {verb} container {bundle.id}: {error}") from error
 
     async def update(self, bundle: Bundle, runtime: str, resources: Mapping[str, Any]) -> None:
-        """OCI `linux.resources`."""
+        """OCI `linux.resources`, all of them: without a CPU quota there is none afterwards."""
         chosen = self.runtimes.get(runtime)
         failure = await self._invocation.run(
             chosen, bundle, "update", "--resources", "-", bundle.id, given=msgspec.json.encode(resources)
         )
         if failure:
             raise SampanError(f"cannot update container {bundle.id}: {failure}")
+        if "quota" not in resources.get("cpu", {}):
+            cgroups.lift_cpu_quota(self._holding.find(bundle).cgroup)
 
     async def resize(self, bundle: Bundle, height: int, width: int, exec_id: str | None = None) -> None:
         """Raises `Conflict` when it does not run."""

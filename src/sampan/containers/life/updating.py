@@ -55,7 +55,10 @@ class Updating:
                 raise Conflict(
                     f'Cannot update container {container.id}: container is marked for removal and cannot be "update"'
                 )
-            updated, warnings = _updated(container.host_config, wanted, given)
+            try:
+                updated, warnings = _updated(container.host_config, wanted, given)
+            except Conflict as error:
+                raise Conflict(f"Cannot update container {container.id}: {error.message}") from None
             plan = MountPlan(container.mounts)
             if also.of_ports:
                 changes.ports(container, updated, also)
@@ -243,6 +246,7 @@ def _places(points: list[MountPoint]) -> list[str]:
 
 def _updated(current: HostConfig, wanted: HostConfig, given: frozenset[str]) -> tuple[HostConfig, list[str]]:
     """(a copy with the new limits and restart policy, warnings)."""
+    _refuse_conflicts(current, wanted)
     updated = msgspec.structs.replace(current)
     for spelled in given:
         if (name := _FIELDS.get(spelled)) is not None:
@@ -252,6 +256,22 @@ def _updated(current: HostConfig, wanted: HostConfig, given: frozenset[str]) -> 
         if updated.auto_remove and updated.restart_policy.name not in ("", "no"):
             raise Conflict("Restart policy cannot be updated because AutoRemove is enabled for the container")
     return updated, resources.check(updated, host(), update=True)
+
+
+def _refuse_conflicts(current: HostConfig, wanted: HostConfig) -> None:
+    """Between what is set and what is to be (moby's `Container.UpdateContainer`). Raises `Conflict`."""
+    for new, word, old, taken in (
+        (wanted.nano_cpus, "Nano CPUs", current.cpu_period, "CPU Period"),
+        (wanted.nano_cpus, "Nano CPUs", current.cpu_quota, "CPU Quota"),
+        (wanted.cpu_period, "CPU Period", current.nano_cpus, "NanoCPUs"),
+        (wanted.cpu_quota, "CPU Quota", current.nano_cpus, "NanoCPUs"),
+    ):
+        if new > 0 and old > 0:
+            raise Conflict(f"Conflicting options: {word} cannot be updated as {taken} has already been set")
+    if wanted.memory > current.memory_swap and not wanted.memory_swap:
+        raise Conflict(
+            "Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same time"
+        )
 
 
 def _apply(updated: HostConfig, wanted: HostConfig, name: str) -> None:
@@ -265,7 +285,3 @@ def _apply(updated: HostConfig, wanted: HostConfig, name: str) -> None:
             updated.pids_limit = value
     elif value:
         setattr(updated, name, value)
-        if name == "nano_cpus":
-            updated.cpu_period = updated.cpu_quota = 0
-        elif name in ("cpu_period", "cpu_quota"):
-            updated.nano_cpus = 0

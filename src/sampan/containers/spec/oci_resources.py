@@ -51,7 +51,7 @@ def _cpu(host: HostConfig) -> dict[str, Any]:
         found |= {"period": _PERIOD, "quota": host.nano_cpus * _PERIOD // 10**9}
     if host.cpu_period:
         found["period"] = host.cpu_period
-    if host.cpu_quota:
+    if host.cpu_quota > 0:  # -1 is none; crun 1.8 cannot write that
         found["quota"] = host.cpu_quota
     if host.cpu_realtime_period:
         found["realtimePeriod"] = host.cpu_realtime_period
