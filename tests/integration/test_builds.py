@@ -444,3 +444,35 @@ async def test_source_date_epoch_gives_the_same_image_on_two_machines() -> None:
         finally:
             await host.close()
     assert len(found) == 1
+
+
+async def test_what_dockerfiles_for_buildkit_count_on(builder: Builder) -> None:
+    """A glob that matches nothing, several directories to one place, the last of ENV and ARG, a mount over /etc."""
+    image = await builder.build(
+        "FROM busybox\nENV X=env Y=env\nARG X=arg\nARG Y\nENV Z=$X\n"
+        "COPY package.json yarn.lock* ./\nCOPY one two /both\n"
+        "RUN --mount=source=one,target=/etc echo $X $Y $Z > /out; ls /etc >> /out; ls /both >> /out\n",
+        {"package.json": "{}", "one/a": "a", "two/b": "b"},
+    )
+    assert await builder.run(image, "cat", "/out", "/package.json") == "arg env arg\na\na\nb\n{}"
+
+
+async def test_parents_bring_their_directories_attributes(builder: Builder) -> None:
+    image = await builder.build(
+        "FROM busybox AS made\nRUN mkdir -p /a/b && touch /a/b/c && chown 7:8 /a /a/b && chmod 750 /a\n"
+        "FROM busybox\nCOPY --parents --from=made /a/b/c /x/\nRUN stat -c '%a %u:%g %n' /x /x/a /x/a/b > /out\n"
+    )
+    assert await builder.run(image, "cat", "/out") == "755 0:0 /x\n750 7:8 /x/a\n755 7:8 /x/a/b\n"
+
+
+async def test_a_trigger_may_name_a_stage(builder: Builder) -> None:
+    dockerfile = "FROM busybox AS made\nRUN echo made > /f\nFROM busybox AS base\nONBUILD COPY --from=made /f /g\n"
+    assert await builder.run(await builder.build(dockerfile + "FROM base\n"), "cat", "/g") == "made\n"
+    with pytest.raises(StepFailed, match="circular dependency detected on stage: last"):
+        await builder.build("FROM busybox AS base\nONBUILD COPY --from=last /f /g\nFROM base AS last\n")
+
+
+async def test_an_image_of_scratch_has_a_path(builder: Builder) -> None:
+    image = await builder.build("FROM scratch\nCOPY f /f\n", {"f": ""})
+    config = builder.host.engine.images.resolve(image).config.config
+    assert config.env == ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]
