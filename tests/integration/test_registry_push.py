@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import io
 import json
 import os
+import tarfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ from aiohttp import web
 from sampan.errors import SampanError
 from sampan.images import Images, Snapshots, hello, references
 from sampan.images.manifests import Descriptor
+from sampan.images.model import RunConfig
 from sampan.images.references import Reference
 from sampan.images.remote import Remote
 from sampan.images.remote.hosts import Hosts
@@ -354,3 +358,40 @@ async def test_layers_that_live_elsewhere_are_pushed_where_that_is_allowed(
         await images.close()
         database.close()
         await runner.cleanup()
+
+
+async def test_a_push_that_is_left_stops_compressing(registry: OwnRegistry, images: Images) -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        entry = tarfile.TarInfo("big")
+        entry.size = 64 << 20
+        archive.addfile(entry, io.BytesIO(os.urandom(entry.size)))
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield buffer.getvalue()
+
+    await images.import_archive(chunks(), f"{registry.address}/big", RunConfig(), "")
+    ingest = images.holdings.content.root / "ingest"
+
+    async def until(reached: Callable[[list[int]], bool]) -> list[int]:
+        """The sizes of what is being written, once they are as told."""
+        for _ in range(30_000):
+            sizes = []
+            for path in ingest.iterdir():
+                with contextlib.suppress(FileNotFoundError):
+                    sizes.append(path.stat().st_size)
+            seen.extend(sizes)
+            if reached(sizes):
+                return sizes
+            await asyncio.sleep(0.001)
+        raise AssertionError("it never happened")
+
+    seen: list[int] = []
+    push = asyncio.create_task(images.push(f"{registry.address}/big:latest", None, None, lambda _: None))
+    await until(any)
+    push.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await push
+    await until(lambda sizes: not sizes)
+    assert max(seen) < 64 << 20
+    assert not images.holdings._held

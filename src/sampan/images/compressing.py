@@ -8,10 +8,12 @@ sent them again, and they are not made again to find that out. They are kept no 
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 
 import msgspec
 
+from sampan.errors import SampanError
 from sampan.images import manifests
 from sampan.images.content import CHUNK
 from sampan.images.digests import digest as digest_of
@@ -77,12 +79,18 @@ class Compressor:
             raise Outdated(source)
 
     async def _compress(self, digest: str, lease: Lease) -> Compressed:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._holdings.workers, self._compress_now, digest, lease)
+        loop, abandoned = asyncio.get_running_loop(), threading.Event()
+        try:
+            return await loop.run_in_executor(self._holdings.workers, self._compress_now, digest, lease, abandoned)
+        except asyncio.CancelledError:
+            abandoned.set()  # a client that leaves would else keep one of the few workers busy to the layer's end
+            raise
 
-    def _compress_now(self, digest: str, lease: Lease) -> Compressed:
+    def _compress_now(self, digest: str, lease: Lease, abandoned: threading.Event) -> Compressed:
         with self._holdings.content.ingest_unnamed() as ingest:
             for chunk in gzip(self._holdings.read(digest)):
+                if abandoned.is_set():
+                    raise SampanError(f"compressing layer {digest} was given up")
                 ingest.write(chunk)
             size = ingest.offset
             return Compressed(ingest.commit(lease.hold), size)
