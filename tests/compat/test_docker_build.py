@@ -12,6 +12,7 @@ import pytest
 
 from support.daemon import CONTROL, SAMPAN, Daemon
 from support.images import busybox_archive
+from support.terminal import Terminal
 
 sampan_only = pytest.mark.skipif(bool(CONTROL), reason="dockerd's classic builder has no such thing")
 
@@ -190,3 +191,44 @@ def test_our_own_client_writes_results_elsewhere(daemon: Daemon, context: Path, 
         assert "FromAsCasing" in daemon.cli("build", "--check", "-", input="FROM busybox as x\n").stdout
     finally:
         daemon.client = before
+
+
+@sampan_only
+def test_our_own_client_shows_mistakes_and_checks_as_buildx_does(daemon: Daemon, context: Path) -> None:
+    daemon.client, before = SAMPAN, daemon.client
+    try:
+        (context / "Dockerfile").write_text("FROM busybox\nMAINTAINER me\nRUN --mount=type=foo,target=/x true\n")
+        wrong = daemon.cli("build", str(context))
+        assert wrong.returncode == 1
+        assert (
+            "Dockerfile:3\n--------------------\n   1 |     FROM busybox\n   2 |     MAINTAINER me\n"
+            "   3 | >>> RUN --mount=type=foo,target=/x true\n" in wrong.stderr
+        )
+        assert wrong.stderr.endswith('ERROR: failed to build: failed to solve: unsupported mount type "foo"\n')
+        assert " - MaintainerDeprecated: Maintainer instruction is deprecated" in wrong.stderr
+        (context / "Dockerfile").write_text("# check=error=true\nFROM busybox\nCMD echo hi\nENV A=$PATH$NONE\n")
+        strict = daemon.cli("build", str(context))
+        assert strict.returncode == 1
+        assert "lint violation found for rules: JSONArgsRecommended, UndefinedVar" in strict.stderr
+        (context / "Dockerfile").write_text("FROM busybox\nCMD echo hi\n")
+        checked = daemon.cli("build", "--check", str(context))
+        assert checked.returncode == 1
+        assert checked.stdout.startswith(
+            "Check complete, 1 warning has been found!\n\nWARNING: JSONArgsRecommended - "
+            "https://docs.docker.com/go/dockerfile/rule/json-args-recommended/\n"
+            "JSON arguments recommended for CMD to prevent unintended behavior related to OS signals\nDockerfile:2\n"
+        )
+        (context / "Dockerfile").write_text("FROM busybox\n")
+        assert daemon.ok("build", "--check", str(context)) == "Check complete, no warnings found."
+    finally:
+        daemon.client = before
+
+
+@sampan_only
+def test_progress_is_drawn_on_a_terminal(daemon: Daemon, context: Path) -> None:
+    (context / "Dockerfile").write_text("FROM busybox\nRUN echo working; sleep 2\n")
+    with Terminal([*SAMPAN, "build", "--no-cache", str(context)], daemon.environment()) as terminal:
+        terminal.expect("=> [2/2] RUN echo working; sleep 2")
+        terminal.expect("=> => # working")
+        terminal.expect(") FINISHED")
+        assert terminal.wait() == 0
