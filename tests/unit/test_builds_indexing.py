@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from sampan.builds import sources
-from sampan.builds.context import lay
+from sampan.builds.context import Context, lay
 from sampan.builds.indexing import Index
 from sampan.builds.sources import Source
-from sampan.errors import SampanError
+from sampan.errors import InvalidParameter, SampanError
 from sampan.images.tarheaders import BadArchive
 
 
@@ -117,3 +117,13 @@ def test_globs_in_a_context_that_is_not_unpacked(tmp_path: Path) -> None:
     assert find("s/./*.txt", parents=True) == [("s/c.txt", "c.txt")]
     assert find("*.txt") is None  # a link is among them
     assert find("nope") is None
+
+
+def test_what_was_sent_beside_a_context_is_inside_its_own_directory(tmp_path: Path) -> None:
+    context = Context(tmp_path)
+    (tmp_path / "contexts/0").mkdir(parents=True)
+    (tmp_path / "contexts/1").symlink_to("/etc")
+    assert context.beside("contexts/0") == tmp_path / "contexts/0"
+    for name in ("contexts/1", "/etc", "../..", "contexts/0/../../..", "contexts/2", "contexts/0\0"):
+        with pytest.raises(InvalidParameter, match="no context was sent as"):
+            context.beside(name)

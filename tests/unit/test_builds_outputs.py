@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
 import zlib
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from sampan.api.cache_filters import CacheFilters
 from sampan.api.handlers.builds import kept
 from sampan.builds.cache import CacheRecord, StoredLayer
+from sampan.builds.outputs.exports import Exports
 from sampan.builds.outputs.requests import output
 from sampan.builds.sharing import format
 from sampan.builds.sharing.requests import cache_from, cache_to
@@ -19,6 +21,26 @@ from sampan.errors import InvalidParameter, NotSupported, SampanError
 from sampan.images import manifests, platforms
 from sampan.images.converting import Compression, compressed
 from sampan.images.manifests import Descriptor, Index, Manifest
+
+
+async def test_a_client_that_leaves_in_the_middle_of_a_result_stops_its_making_first() -> None:
+    exports, ended = Exports(), list[str]()
+
+    async def stream() -> AsyncIterator[bytes]:
+        try:
+            yield b"a"
+            yield b"b"
+        finally:
+            ended.append("stream")
+
+    tokens = asyncio.Queue[str]()
+    offering = asyncio.ensure_future(exports.offer(stream(), tokens.put_nowait))
+    taking = exports.take(await tokens.get())
+    assert await anext(taking) == b"a"
+    await taking.aclose()  # type: ignore[attr-defined]
+    assert ended == ["stream"]
+    with pytest.raises(SampanError, match="the client did not take the result"):
+        await offering
 
 
 def test_an_output_is_packaged_only_when_something_was_said() -> None:

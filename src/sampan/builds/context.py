@@ -62,6 +62,18 @@ class Context:
             except OSError as error:
                 raise InvalidParameter(f"cannot read {name}: {error.strerror}") from None
 
+    def beside(self, name: str) -> Path:
+        """A directory that was sent along, beside the context's own files. The name and what lies there are the
+        client's. Raises `InvalidParameter`.
+        """
+        resolve = openat2.RESOLVE_BENEATH | openat2.RESOLVE_NO_SYMLINKS
+        try:
+            with openat2.root(self.path) as root:
+                os.close(openat2.openat2(root, name, os.O_PATH | os.O_DIRECTORY, resolve=resolve))
+            return self.path.joinpath(name).resolve(strict=True)
+        except (OSError, ValueError) as error:
+            raise InvalidParameter(f"no context was sent as {name}: {error}") from None
+
     def remove(self, name: str) -> None:
         """Takes a file out of the context."""
         if self.index is not None:

@@ -252,7 +252,7 @@ class Execution:
             return await self.work.root(None)
         given = self._contexts.get(context_name(source), "")
         if given.startswith("local:") and self.work.context is not None:
-            return self.work.context.path / given.removeprefix("local:")
+            return self.work.context.beside(given.removeprefix("local:"))
         if given.startswith(named.LAYOUT):
             return await self.work.root((await named.layout_state(self.work, given, None)).chain_id)
         if named.is_remote(given):

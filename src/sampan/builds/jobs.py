@@ -198,7 +198,7 @@ class Job:
             try:
                 if wanted.type == LOCAL:
                     assert self._context is not None
-                    place = self._context.path / wanted.source
+                    place = self._context.beside(wanted.source)
                     found.append(await asyncio.to_thread(receiving.from_directory, wanted, place))
                     continue
                 with contextlib.suppress(NotFound):

@@ -61,7 +61,7 @@ async def layout_state(work: Work, given: str, platform: Platform | None) -> Sta
     needs them."""
     assert work.context is not None
     directory, _, version = given.removeprefix(LAYOUT).partition("#")
-    layout = Layout(work.context.path / directory)
+    layout = Layout(work.context.beside(directory))
     wanted = platform or work.options.platform or platforms.host()
     holdings = work.services.holdings
     top = version if version.startswith("sha256:") else await asyncio.to_thread(layout.listed, version)

@@ -4,6 +4,7 @@ nothing has to be kept for clients that never come: the build ends with its conn
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 from collections.abc import AsyncIterator, Callable
 
@@ -33,8 +34,9 @@ class Exports:
             raise NotFound(f"no such export: {token}")
         stream, fetched = self._offers.pop(token)
         try:
-            async for piece in stream:
-                yield piece
+            async with contextlib.aclosing(stream):  # type: ignore[type-var]
+                async for piece in stream:
+                    yield piece
         except BaseException as error:
             if not fetched.done():
                 known = error if isinstance(error, SampanError) else SampanError("the client did not take the result")

@@ -3,12 +3,12 @@ several platforms each below its own name, as BuildKit splits them."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Generator, Sequence
 from pathlib import Path
 
+from sampan.containers.copying.outgoing import out_of_threads
 from sampan.images import tarwriter
 from sampan.images.packing import CHUNK, Options, Packer
 
@@ -18,11 +18,10 @@ def directory(platform: str) -> str:
     return platform.replace("/", "_")
 
 
-async def archive(roots: Sequence[tuple[str, Path]]) -> AsyncIterator[bytes]:
+def archive(roots: Sequence[tuple[str, Path]]) -> AsyncIterator[bytes]:
     """`roots`: (the name of what is in it, "" for the archive's own top, where it is mounted)."""
-    with contextlib.closing(_chunks(roots)) as chunks:
-        while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
-            yield chunk
+    chunks = _chunks(roots)
+    return out_of_threads(chunks, chunks.close)
 
 
 def _chunks(roots: Sequence[tuple[str, Path]]) -> Generator[bytes, None, None]:
@@ -40,6 +39,3 @@ def _chunks(roots: Sequence[tuple[str, Path]]) -> Generator[bytes, None, None]:
                     yield b"".join(waiting)
                     waiting, size = [], 0
     yield b"".join([*waiting, tarwriter.END])
-
-
-__all__ = ["archive", "directory"]

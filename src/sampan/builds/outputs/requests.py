@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from sampan import golang
 from sampan.builds.outputs.annotations import Annotations, parse
 from sampan.errors import InvalidParameter, NotSupported
 from sampan.images.converting import Compression
@@ -87,8 +88,7 @@ def flag(attributes: Mapping[str, str], name: str, default: bool) -> bool:
     text = attributes.get(name)
     if text is None:
         return default
-    if text in ("", "1", "t", "T", "true", "TRUE", "True"):
-        return True
-    if text in ("0", "f", "F", "false", "FALSE", "False"):
-        return False
-    raise InvalidParameter(f"non-bool value specified for {name}")
+    try:
+        return golang.boolean(text or "true")
+    except ValueError:
+        raise InvalidParameter(f"non-bool value specified for {name}") from None
