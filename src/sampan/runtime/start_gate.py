@@ -39,9 +39,18 @@ def program(pid: int) -> tuple[int, int] | None:
 async def replaced(pid: int, init: tuple[int, int]) -> None:
     """Returns when `pid` executes something else, or has ended; after a tenth of a second in any case."""
     for _ in range(100):
-        if program(pid) != init:
+        now = program(pid)
+        if now is None or (now != init and _words(pid)):
             return
         await asyncio.sleep(0.001)
+
+
+def _words(pid: int) -> bytes:
+    """Its command line, which execve(2) fills in some moments after it has changed the program."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b"ended"
 
 
 def _open_crun(fifo: Path) -> bool:
