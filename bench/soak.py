@@ -47,11 +47,11 @@ class Failed(AssertionError):
 
 
 # -- what is counted ---------------------------------------------------------------------------------
-def pss(pid: int) -> float:
-    """MiB."""
+def pss(pid: int, field: str = "Pss") -> float:
+    """MiB. "Anonymous" is what is its own alone: a share of the libraries depends on who else on the host has them."""
     with contextlib.suppress(OSError):
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
+            if line.startswith(f"{field}:"):
                 return int(line.split()[1]) / 1024
     return 0.0
 
@@ -96,6 +96,7 @@ def sample(daemon: Daemon, registry: OwnRegistry) -> Sample:
     status = Path(f"/proc/{pid}/status").read_text()
     return {
         "daemon PSS (MiB)": pss(pid),
+        "daemon's own memory (MiB)": pss(pid, "Anonymous"),
         "descriptors": entries(f"/proc/{pid}/fd"),
         "threads": int(status.partition("Threads:")[2].split()[0]),
         "asyncio tasks": info["NGoroutines"],

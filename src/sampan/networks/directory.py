@@ -35,11 +35,15 @@ class Directory:
             known[:] = [other for other in known if other.endpoint_id != endpoint.endpoint_id]
             if not known:
                 names.pop(name, None)
+        if not names:
+            self._names.pop(endpoint.network_id, None)
         addresses = self._addresses.get(endpoint.network_id, {})
         for address in (endpoint.ipv4, endpoint.ipv6):
             known_here = addresses.get(address)
             if known_here is not None and known_here.endpoint_id == endpoint.endpoint_id:
                 del addresses[address]
+        if not addresses:
+            self._addresses.pop(endpoint.network_id, None)
 
     def find(self, viewer: Iterable[Endpoint], name: str) -> list[Endpoint]:
         """The endpoints called `name` (lower case), as seen by a container with the endpoints `viewer`: on the first
