@@ -6,6 +6,7 @@ Source: BuildKit api/services/control/control.proto; moby builder/builder-next/w
 from __future__ import annotations
 
 import asyncio
+import shutil
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ import sampan
 from sampan.buildkit.attributes import FRONTENDS, Export
 from sampan.buildkit.failures import failure
 from sampan.buildkit.solving import Wanted
+from sampan.buildkit.transport import asked
 from sampan.buildkit.wire_pb2 import (
     Empty,
     Filters,
@@ -33,7 +35,8 @@ from sampan.buildkit.wire_pb2 import (
     Worker,
     Workers,
 )
-from sampan.builds.cache import CacheRecord
+from sampan.builds.cache import CacheRecord, kept
+from sampan.builds.service import CacheMount
 from sampan.errors import NotSupported
 from sampan.images import platforms
 
@@ -79,7 +82,7 @@ class Control:
 
     # -- building ------------------------------------------------------------------------------------
     async def solve(self, stream: Any) -> None:
-        request: SolveRequest = await stream.recv_message()
+        request: SolveRequest = await asked(stream)
         try:
             wanted = Wanted(
                 session=request.session,
@@ -102,7 +105,7 @@ class Control:
         await stream.send_message(SolveResponse(exporter_response=response))
 
     async def status(self, stream: Any) -> None:
-        request: StatusRequest = await stream.recv_message()
+        request: StatusRequest = await asked(stream)
         solve = await self._solves.get(request.ref)
         if solve is None:
             raise GRPCError(Status.NOT_FOUND, f"no such job {request.ref}")
@@ -111,53 +114,31 @@ class Control:
 
     # -- about the builder -----------------------------------------------------------------------------
     async def workers(self, stream: Any) -> None:
-        await stream.recv_message()
+        await asked(stream)
         await stream.send_message(Workers(record=[worker(self._engine)]))
 
     async def info(self, stream: Any) -> None:
-        await stream.recv_message()
+        await asked(stream)
         await stream.send_message(Info(version=_version()))
 
     # -- its cache -------------------------------------------------------------------------------------
     async def usage(self, stream: Any) -> None:
-        request: Filters = await stream.recv_message()
+        request: Filters = await asked(stream)
         if any(request.filter):
             raise GRPCError(Status.UNIMPLEMENTED, "filters of the build cache are not supported")
         builds = self._engine.builds
-        records = [self._record(record) for record in builds.usage()]
+        records = self._records()
         for mount in await asyncio.to_thread(builds.cache_mounts):
-            one = UsageRecord(
-                id=mount.path.name,
-                mutable=True,
-                in_use=mount.in_use,
-                size=mount.size,
-                description=f"cached mount {mount.id}",
-                record_type="exec.cachemount",
-                usage_count=1,
-            )
-            one.last_used_at.CopyFrom(_stamp(mount.used))
-            one.created_at.CopyFrom(_stamp(mount.used))
-            records.append(one)
+            records.append(_mount(mount))
         await stream.send_message(UsageRecords(record=records))
 
-    def _record(self, record: CacheRecord) -> UsageRecord:
+    def _records(self) -> list[UsageRecord]:
         builds = self._engine.builds
-        one = UsageRecord(
-            id=record.key.removeprefix("sha256:"),
-            in_use=builds.in_use(record),
-            size=record.size,
-            usage_count=record.uses,
-            description=record.text,
-            record_type="regular",
-            shared=record.layer is not None and record.layer.chain_id in builds.in_images(),
-            parents=[record.parent.removeprefix("sha256:")] if record.parent else [],
-        )
-        one.created_at.CopyFrom(_stamp(record.made))
-        one.last_used_at.CopyFrom(_stamp(record.used))
-        return one
+        in_images = builds.in_images()
+        return [_record(record, builds.in_use(record), in_images) for record in builds.usage()]
 
     async def prune(self, stream: Any) -> None:
-        request: PruneRequest = await stream.recv_message()
+        request: PruneRequest = await asked(stream)
         if any(request.filter):
             raise GRPCError(Status.UNIMPLEMENTED, "filters of the build cache are not supported")
         builds = self._engine.builds
@@ -169,18 +150,50 @@ class Control:
                 return False
             return request.all or record.layer is None or record.layer.chain_id not in in_images
 
-        known = {record.key: self._record(record) for record in builds.usage()}
-        keep = request.max_used_space or request.reserved_space
+        known = {f"sha256:{record.id}": record for record in self._records()}
+        total = sum(record.size for record in builds.usage())
+        free = shutil.disk_usage(self._engine.settings.data_root).free
+        keep = kept(total, free, request.reserved_space, request.max_used_space, request.min_free_space)
         removed, _ = await builds.prune(wanted, keep)
         for key in removed:
-            await stream.send_message(known[key])
+            if key in known:
+                await stream.send_message(known[key])
         if not keep:
             mounts = {mount.path.name: mount for mount in await asyncio.to_thread(builds.cache_mounts)}
             names, _ = await builds.prune_cache_mounts(lambda mount: not request.keep_duration or mount.used <= before)
-            for name in names:
-                mount = mounts[name]
-                told = UsageRecord(id=name, size=mount.size, description=f"cached mount {mount.id}", mutable=True)
-                await stream.send_message(told)
+            for mount in (mounts[name] for name in names if name in mounts):
+                await stream.send_message(_mount(mount))
+
+
+def _record(record: CacheRecord, in_use: bool, in_images: set[str]) -> UsageRecord:
+    one = UsageRecord(
+        id=record.key.removeprefix("sha256:"),
+        in_use=in_use,
+        size=record.size,
+        usage_count=record.uses,
+        description=record.text,
+        record_type="regular",
+        shared=record.layer is not None and record.layer.chain_id in in_images,
+        parents=[record.parent.removeprefix("sha256:")] if record.parent else [],
+    )
+    one.created_at.CopyFrom(_stamp(record.made))
+    one.last_used_at.CopyFrom(_stamp(record.used))
+    return one
+
+
+def _mount(mount: CacheMount) -> UsageRecord:
+    one = UsageRecord(
+        id=mount.path.name,
+        mutable=True,
+        in_use=mount.in_use,
+        size=mount.size,
+        description=f"cached mount {mount.id}",
+        record_type="exec.cachemount",
+        usage_count=1,
+    )
+    one.last_used_at.CopyFrom(_stamp(mount.used))
+    one.created_at.CopyFrom(_stamp(mount.used))
+    return one
 
 
 def _exports(request: SolveRequest) -> list[Export]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any
 
+from google.protobuf.message import DecodeError
 from grpclib.const import Cardinality, Handler, Status
 from grpclib.exceptions import GRPCError
 
@@ -18,6 +19,7 @@ from sampan.buildkit.attributes import FRONTENDS
 from sampan.buildkit.control import worker
 from sampan.buildkit.failures import failure
 from sampan.buildkit.solving import Solve
+from sampan.buildkit.transport import asked
 from sampan.buildkit.wire_pb2 import (
     Capability,
     Definition,
@@ -32,9 +34,10 @@ from sampan.buildkit.wire_pb2 import (
     RefRequest,
     Result,
     ReturnRequest,
+    RpcStatus,
     SourceOp,
 )
-from sampan.errors import NotSupported, SampanError
+from sampan.errors import InvalidParameter, NotSupported, SampanError
 
 if TYPE_CHECKING:
     from sampan.buildkit.service import Solves
@@ -89,7 +92,7 @@ class Gateway:
         return found
 
     async def ping(self, stream: Any) -> None:
-        await stream.recv_message()
+        await asked(stream)
         await self._solve(stream)
         pong = Pong(
             frontend_caps=[Capability(id=id, enabled=True) for id in _FRONTEND_CAPS],
@@ -99,7 +102,7 @@ class Gateway:
         await stream.send_message(pong)
 
     async def solve(self, stream: Any) -> None:
-        request: FrontendRequest = await stream.recv_message()
+        request: FrontendRequest = await asked(stream)
         solve = await self._solve(stream)
         try:
             if request.frontend not in FRONTENDS:
@@ -120,7 +123,7 @@ class Gateway:
         await stream.send_message(FrontendResponse(result=Result(ref=Ref(id=id, **{"def": _definition(id)}))))
 
     async def evaluate(self, stream: Any) -> None:
-        request: RefRequest = await stream.recv_message()
+        request: RefRequest = await asked(stream)
         solve = await self._solve(stream)
         if request.ref:
             try:
@@ -131,12 +134,11 @@ class Gateway:
         await stream.send_message(Empty())
 
     async def return_(self, stream: Any) -> None:
-        request: ReturnRequest = await stream.recv_message()
+        request: ReturnRequest = await asked(stream)
         solve = await self._solve(stream)
         if not solve.result.done():
             if request.HasField("error"):
-                details = [(one.type_url, one.value) for one in request.error.details]
-                solve.result.set_exception(GRPCError(Status(request.error.code or 2), request.error.message, details))
+                solve.result.set_exception(_told(request.error))
             else:
                 try:
                     id = _returned(request.result)
@@ -147,12 +149,19 @@ class Gateway:
 
     async def inputs(self, stream: Any) -> None:
         """Only of a frontend that runs inside a build; a client's has none."""
-        await stream.recv_message()
+        await asked(stream)
         await stream.send_message(InputsResponse())
 
     async def warn(self, stream: Any) -> None:
-        await stream.recv_message()
+        await asked(stream)
         await stream.send_message(Empty())
+
+
+def _told(error: RpcStatus) -> GRPCError:
+    """A client's own failure, which its Control.Solve is to end with."""
+    details = [(one.type_url, one.value) for one in error.details]
+    known = error.code in {one.value for one in Status} - {Status.OK.value}
+    return GRPCError(Status(error.code) if known else Status.UNKNOWN, error.message, details)
 
 
 def _returned(result: Result) -> str:
@@ -177,7 +186,10 @@ def _definition(id: str) -> Definition:
 def _result_of(definition: Definition) -> str:
     """The id in it; "" when it is somebody else's LLB."""
     for data in getattr(definition, "def"):
-        op = Op.FromString(data)
+        try:
+            op = Op.FromString(data)
+        except DecodeError as error:
+            raise InvalidParameter(f"failed to parse llb proto op: {error}") from None
         if op.source.identifier.startswith(_RESULT):
             return str(op.source.identifier.removeprefix(_RESULT))
     return ""

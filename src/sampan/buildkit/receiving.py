@@ -9,7 +9,6 @@ Source: tonistiigi/fsutil send.go, receive.go, stat.go; BuildKit session/filesyn
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import os
 import posixpath
@@ -37,6 +36,11 @@ _GO_KINDS = (
     (1 << 24, stat.S_IFSOCK),
 )
 _EMPTY = hashlib.sha256().digest()
+_LARGEST = 1 << 43
+"""Bytes of all files together as they are told, before any has come: half of what a file of ext4's can have."""
+_MOST = 1 << 22
+"""Files. Each costs about a KiB of memory."""
+_DEVICE = 1 << 20
 _GO_CHARACTER = 1 << 21
 _GO_BITS = ((1 << 23, stat.S_ISUID), (1 << 22, stat.S_ISGID), (1 << 20, stat.S_ISVTX))
 """Go's io/fs.FileMode, which is what travels."""
@@ -113,6 +117,18 @@ def _metadata(values: dict[str, list[str]]) -> MultiDict[Any]:
     return found
 
 
+def _checked(told: Stat) -> str:
+    """The path, normal and inside. Raises `SampanError`."""
+    name = posixpath.normpath(told.path).lstrip("/")
+    if name in ("", ".", "..") or name.startswith("../") or "\0" in name:
+        raise SampanError(f'"{told.path}" is outside of the build context')
+    if "\0" in told.linkname:
+        raise SampanError(f"{name} links to a name with NUL in it")
+    if not (0 <= told.devmajor < _DEVICE and 0 <= told.devminor < _DEVICE):
+        raise SampanError(f"{name} is a device that there is not: {told.devmajor}:{told.devminor}")
+    return name
+
+
 class _File:
     """One that is being received."""
 
@@ -144,8 +160,7 @@ class _Receiver:
                 self._take(packet)
         finally:
             asking.cancel()
-            with contextlib.suppress(asyncio.CancelledError, StreamTerminatedError, ConnectionError):
-                await asking
+            await asyncio.gather(asking, return_exceptions=True)
         # With our end closed: else Go's server resets the stream when it is done, which grpclib takes for a failure.
         await stream.send_message(Packet(type=Packet.FIN), end=True)
         while (packet := await stream.recv_message()) is not None and packet.type != Packet.FIN:
@@ -169,15 +184,19 @@ class _Receiver:
             raise SampanError(f"error from sender: {packet.data.decode(errors='replace')}")
 
     def _file(self, told: Stat) -> None:
+        if self._told:
+            raise SampanError("the client told of a file after the last one")
         number, self._count = self._count, self._count + 1
-        name = posixpath.normpath(told.path).lstrip("/")
-        if name in ("", ".", "..") or name.startswith("../") or "\0" in name:
-            raise SampanError(f'"{told.path}" is outside of the build context')
+        name = _checked(told)
+        if self._count > _MOST:
+            raise SampanError(f"the build context has more than {_MOST} files")
         node = Node(unix_mode(told.mode), told.uid, told.gid, told.mod_time)
         kind = stat.S_IFMT(node.st_mode)
         if kind == stat.S_IFREG and told.linkname:
             self._index.put(name, self._linked(told))
             return
+        if kind == stat.S_IFSOCK:
+            return  # belongs to a process
         node.xattrs = dict(told.xattrs) or None
         if kind == stat.S_IFLNK:
             node.link = told.linkname
@@ -195,6 +214,8 @@ class _Receiver:
         elif not told[0]:
             node.content = _EMPTY
         else:
+            if self._index.end + told[0] > _LARGEST:
+                raise SampanError(f"{name}: the build context is larger than {_LARGEST} bytes")
             self._index.reserve(node, told[0])
             self._files[number] = _File(node, name, told)
             self._wanted.put_nowait(number)

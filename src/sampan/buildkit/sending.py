@@ -77,7 +77,7 @@ class Sender:
         """All names first: the client takes them without being asked, and asks for contents meanwhile. What it asks
         waits in the stream, whose window its requests (a few bytes each) do not fill."""
         links: dict[int, str] = {}
-        for name, node in _walk(self._index.root, ""):
+        for name, node in _walk(self._index.root):
             self._nodes.append(node)
             await stream.send_message(Packet(type=Packet.STAT, stat=_stat(name, node, links)))
         await stream.send_message(Packet(type=Packet.STAT))
@@ -98,14 +98,20 @@ class Sender:
         await stream.send_message(Packet(type=Packet.DATA, id=number))
 
 
-def _walk(node: Node, path: str) -> Iterator[tuple[str, Node]]:
-    """In the order that fsutil checks: by path, a directory before what is in it and before its longer neighbours."""
-    for name in sorted(node.children):
-        child = node.children[name]
-        place = posixpath.join(path, name)
+def _walk(root: Node) -> Iterator[tuple[str, Node]]:
+    """In the order that fsutil checks: by path, a directory before what is in it and before its longer neighbours. No
+    recursion: an image may nest directories deeper than Python goes."""
+    stack = [("", root, iter(sorted(root.children)))]
+    while stack:
+        path, directory, names = stack[-1]
+        name = next(names, None)
+        if name is None:
+            stack.pop()
+            continue
+        child, place = directory.children[name], posixpath.join(path, name)
         yield place, child
         if child.is_directory:
-            yield from _walk(child, place)
+            stack.append((place, child, iter(sorted(child.children))))
 
 
 def _stat(name: str, node: Node, links: dict[int, str]) -> Stat:

@@ -6,8 +6,9 @@ Source: BuildKit session/manager.go (headers), session/auth, session/secrets, se
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import struct
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from grpclib.client import StreamStreamMethod, UnaryUnaryMethod
@@ -48,7 +49,8 @@ class Session:
         host = "registry-1.docker.io" if domain == "docker.io" else domain
         call = UnaryUnaryMethod(self.channel, path, CredentialsRequest, Credentials)
         try:
-            found = await call(CredentialsRequest(host=host))
+            with _present():
+                found = await call(CredentialsRequest(host=host))
         except GRPCError:
             return None
         if not found.secret:
@@ -62,7 +64,8 @@ class Session:
         if not self.serves(path):
             return None
         try:
-            found = await UnaryUnaryMethod(self.channel, path, SecretRequest, Bytes)(SecretRequest(id=id))
+            with _present():
+                found = await UnaryUnaryMethod(self.channel, path, SecretRequest, Bytes)(SecretRequest(id=id))
         except GRPCError as error:
             if error.status in (Status.NOT_FOUND, Status.UNIMPLEMENTED):
                 return None
@@ -75,7 +78,8 @@ class Session:
         if not self.serves(path + "CheckAgent"):
             return None
         try:
-            await UnaryUnaryMethod(self.channel, path + "CheckAgent", AgentRequest, Empty)(AgentRequest(id=id))
+            with _present():
+                await UnaryUnaryMethod(self.channel, path + "CheckAgent", AgentRequest, Empty)(AgentRequest(id=id))
         except GRPCError:
             return None
         forward = StreamStreamMethod(self.channel, path + "ForwardAgent", Bytes, Bytes)
@@ -96,11 +100,23 @@ class Session:
     async def uploaded(self, place: str) -> AsyncIterator[bytes]:
         """What a client has put in the place of a context's URL: an archive from its standard input."""
         call = StreamStreamMethod(self.channel, "/moby.upload.v1.Upload/Pull", Bytes, Bytes)
-        async with call.open(metadata={"urlpath": place}) as stream:
-            await stream.send_request()
-            await stream.end()
-            async for piece in stream:
-                yield piece.data
+        try:
+            with _present():
+                async with call.open(metadata={"urlpath": place}) as stream:
+                    await stream.send_request()
+                    await stream.end()
+                    async for piece in stream:
+                        yield piece.data
+        except GRPCError as error:
+            raise SampanError(f"failed to read the context from the client: {error.message}") from None
+
+
+@contextlib.contextmanager
+def _present() -> Iterator[None]:
+    try:
+        yield
+    except (StreamTerminatedError, ConnectionError):
+        raise SampanError("the client has closed its session") from None
 
 
 async def _answer(stream: AsyncIterator[Bytes]) -> bytes:
@@ -129,11 +145,11 @@ class Sessions:
         id = headers.get("X-Docker-Expose-Session-Uuid", "")
         if not id:
             raise SampanError("no session id was given")
-        if id in self._open:
-            raise SampanError(f"session {id} already exists")
         key = headers.get("X-Docker-Expose-Session-Sharedkey", "")
         session = Session(id, frozenset(offer.lower() for offer in offers), key)
         async with self._changed:
+            if id in self._open:
+                raise SampanError(f"session {id} already exists")
             self._open[id] = session
             self._changed.notify_all()
         return session

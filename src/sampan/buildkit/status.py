@@ -33,7 +33,9 @@ _SILENT = frozenset(
 """Instructions that only change the configuration: BuildKit does not show them."""
 _CLASSIC = re.compile(r"The command '(.*)' returned a non-zero code: ([0-9]+)", re.DOTALL)
 _KEPT = 16 << 20
-"""Bytes of logs that wait for a client which does not take them; more is dropped and said."""
+"""Bytes of a build's logs; more is dropped and said, as BuildKit does (2 MiB a step there)."""
+_MESSAGE = 128
+"""What a message costs beside its text: a program may print byte by byte."""
 
 
 def _now() -> Timestamp:
@@ -64,7 +66,7 @@ class Feed:
     def log(self, vertex: str, stream: int, data: bytes) -> None:
         if self._logged > _KEPT:
             return
-        self._logged += len(data)
+        self._logged += len(data) + _MESSAGE
         if self._logged > _KEPT:
             data = b"\n[output clipped, log limit reached]\n"
         entry = VertexLog(vertex=vertex, timestamp=_now(), stream=stream, msg=data)

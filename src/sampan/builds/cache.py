@@ -145,3 +145,14 @@ class BuildCache:
             self._documents.delete(record.key)
             self._records.pop(record.key, None)
         return gone
+
+
+def kept(total: int, free: int, reserved: int, most: int = 0, least_free: int = 0) -> int:
+    """Bytes of a cache of `total` bytes that may stay, by BuildKit's rule: at most `most`, less where the disk has not
+    `least_free` bytes free, but no less than `reserved`. 0: nothing stays."""
+    keep = most
+    if (lacking := least_free - free) > 0:
+        keep = min(most or total, total - lacking)
+    elif least_free and not (most or reserved):
+        keep = total
+    return max(keep, reserved, 0)
