@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -232,3 +234,22 @@ def test_progress_is_drawn_on_a_terminal(daemon: Daemon, context: Path) -> None:
         terminal.expect("=> => # working")
         terminal.expect(") FINISHED")
         assert terminal.wait() == 0
+
+
+@pytest.mark.skipif(bool(CONTROL), reason="a control has its own ways with versions of clients")
+def test_a_client_without_buildx_builds_over_its_session(daemon: Daemon, context: Path) -> None:
+    """docker CLIs before 23.0 with DOCKER_BUILDKIT=1: POST /build?version=2, files through /session."""
+    version = daemon.ok("version", "--format", "{{.Client.Version}}")
+    if int(version.partition(".")[0]) >= 23:
+        pytest.skip("this client leaves BuildKit to the buildx plugin")
+    (context / "Dockerfile").write_text("FROM busybox\nCOPY f.txt sub /d/\nRUN cat /d/g.txt\n")
+    environment = {**daemon.environment(), "DOCKER_BUILDKIT": "1"}
+
+    def docker(*words: str, **more: Any) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run([*daemon.client, *words], env=environment, capture_output=True, timeout=60, **more)
+
+    told = docker("build", "--progress=plain", "-t", "session:1", str(context))
+    assert told.returncode == 0 and re.search(rb"#[0-9]+ [0-9.]+ more\n", told.stderr), told.stderr
+    assert daemon.ok("run", "--rm", "session:1", "cat", "/d/f.txt") == "content"
+    told = docker("build", "-q", "-", input=b"FROM busybox\nRUN true\n")
+    assert re.fullmatch(rb"sha256:[0-9a-f]{64}\n", told.stdout), told

@@ -31,14 +31,14 @@ def options(call: Call) -> BuildOptions:
     return BuildOptions(
         dockerfile=call.text("dockerfile") or "Dockerfile",
         tags=[tag for tag in call.texts("t") if tag],
-        args=_json(call, "buildargs", dict[str, str | None]) or {},
-        labels=_json(call, "labels", dict[str, str]) or {},
+        args=json(call, "buildargs", dict[str, str | None]) or {},
+        labels=json(call, "labels", dict[str, str]) or {},
         target=call.text("target"),
         platform=found[0] if len(found) == 1 else None,
         platforms=found if len(found) > 1 else (),
         no_cache=call.flag("nocache"),
         no_cache_filter=call.texts("nocachefilter"),
-        cache_from=_json(call, "cachefrom", list[str]) or [],
+        cache_from=json(call, "cachefrom", list[str]) or [],
         cache_local=call.flag("cachelocal"),
         cache_sources=[cache_from(one.type, one.attrs, one.source) for one in _entries(call, "cachesources")],
         cache_to=[cache_to(one.type, one.attrs) for one in _entries(call, "cacheto")],
@@ -52,7 +52,7 @@ def options(call: Call) -> BuildOptions:
         squash=call.flag("squash"),
         host_config=_host_config(call),
         secrets=_secrets(call),
-        contexts=_json(call, "contexts", dict[str, str]) or {},
+        contexts=json(call, "contexts", dict[str, str]) or {},
         entitlements=frozenset(call.texts("allow")),
         auths=_auths(call),
     )
@@ -69,7 +69,7 @@ class _Entry(msgspec.Struct, rename="pascal"):
 
 
 def _entries(call: Call, name: str) -> list[_Entry]:
-    return _json(call, name, list[_Entry]) or []
+    return json(call, name, list[_Entry]) or []
 
 
 def _provenance(call: Call) -> Provenance | None:
@@ -81,7 +81,7 @@ def _provenance(call: Call) -> Provenance | None:
     return Provenance(everything=mode == "max")
 
 
-def _json(call: Call, name: str, type_: Any) -> Any:
+def json(call: Call, name: str, type_: Any) -> Any:
     """None for nothing."""
     text = call.text(name)
     if not text:
@@ -106,8 +106,8 @@ def _host_config(call: Call) -> HostConfig:
         network_mode=call.text("networkmode") or "default",
         extra_hosts=hosts or None,
         shm_size=call.number("shmsize") or 0,
-        ulimits=_json(call, "ulimits", list[Ulimit]),
-        security_opt=_json(call, "securityopt", list[str]) or None,
+        ulimits=json(call, "ulimits", list[Ulimit]),
+        security_opt=json(call, "securityopt", list[str]) or None,
     )
 
 

@@ -68,6 +68,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/distribution/{name}/json", images.distribution, since=(1, 30)),
     Route("POST", "/commit", images.commit),
     Route("POST", "/build", builds.build, disposable=True),
+    Route("POST", "/build/cancel", buildkit.cancel, since=(1, 39)),
     Route("POST", "/build/prune", builds.prune, since=(1, 31)),
     Route("GET", "/build/exports/{name}", builds.export, disposable=True),
     Route("POST", "/build/ssh", builds.ssh),

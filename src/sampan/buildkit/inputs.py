@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import posixpath
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
@@ -26,6 +26,8 @@ from sampan.images.service import RegistryAuth
 
 _UPLOADS = "buildkit-session"
 """The host of the URL that stands for an archive from the client's standard input."""
+UPLOAD = "upload-request"
+"""In the place of a context's URL: it comes by a request of its own."""
 _CONTEXTS = "contexts"
 
 
@@ -49,9 +51,11 @@ class Gathering:
         steps: Steps,
         attrs: Mapping[str, str],
         made: Mapping[str, str],
+        upload: Awaitable[AsyncIterator[bytes]],
     ) -> None:
         self._builds, self._images, self._sessions = builds, images, sessions
         self._session, self._steps, self._attrs, self._made = session, steps, attrs, made
+        self._upload = upload
         self._dockerfile: Dockerfile | None = None
 
     async def gather(self, options: BuildOptions) -> Inputs:
@@ -92,9 +96,12 @@ class Gathering:
 
     async def _remote(self, remote: str, options: BuildOptions) -> tuple[Context, BuildOptions]:
         with self._steps.step(f"[internal] load remote build context {remote}"):
-            if urlsplit(remote).hostname != _UPLOADS:
+            if remote == UPLOAD:
+                archive = await self._upload
+            elif urlsplit(remote).hostname == _UPLOADS:
+                archive = self._session.uploaded(urlsplit(remote).path)
+            else:
                 return await self._builds.fetch(remote, options)
-            archive = self._session.uploaded(urlsplit(remote).path)
             context = await self._builds.receive(archive, options)
             context.filtered = False
             return context, options

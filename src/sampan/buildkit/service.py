@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from grpclib.exceptions import GRPCError
 
 from sampan.buildkit.control import Control
 from sampan.buildkit.gateway import Gateway
 from sampan.buildkit.sessions import Session, Sessions
 from sampan.buildkit.solving import Request, Solve, Wanted
 from sampan.buildkit.transport import Carried, Lost, Served
+from sampan.errors import NotFound, SampanError
 
 if TYPE_CHECKING:
     from sampan.engine import Engine
@@ -66,8 +69,59 @@ class BuildKit:
 
     def __init__(self, engine: Engine) -> None:
         self._sessions = Sessions()
-        solves = Solves(engine, self._sessions)
-        self._served = Served([Control(engine, solves), Gateway(engine, solves)])
+        self._solves = Solves(engine, self._sessions)
+        self._served = Served([Control(engine, self._solves), Gateway(engine, self._solves)])
+
+    async def build(
+        self, ref: str, wanted: Wanted, attrs: Mapping[str, str], tell: Callable[[bytes], None]
+    ) -> dict[str, str]:
+        """A build that is asked for without gRPC, as docker CLIs before buildx do; its client has a session all the
+        same. `tell` hears every status message, serialised. Raises `SampanError`.
+        """
+
+        async def pass_on(solve: Solve) -> None:
+            async for message in solve.feed:
+                tell(message.SerializeToString())
+
+        async with self._solves.begun(ref, wanted) as solve:
+            solve.result.set_result(solve.requested(solve.request(attrs, {})))
+            telling = asyncio.ensure_future(pass_on(solve))
+            solve.running = asyncio.ensure_future(solve.run())
+            try:
+                return await solve.running
+            except GRPCError as error:
+                raise SampanError(error.message or str(error.status)) from None
+            except asyncio.CancelledError:
+                if not solve.running.cancelled():
+                    raise
+                raise SampanError("context canceled") from None  # `cancel` did it
+            finally:
+                solve.running.cancel()
+                await asyncio.gather(solve.running, telling, return_exceptions=True)
+
+    async def upload(self, ref: str, archive: AsyncIterator[bytes]) -> None:
+        """The context of a build that waits for it; returns when it was read. Raises `NotFound`."""
+        solve = await self._solves.get(ref)
+        if solve is None or solve.running is None or solve.upload.done():
+            raise NotFound(f"no such build {ref}")
+        read: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        async def pieces() -> AsyncIterator[bytes]:
+            try:
+                async for piece in archive:
+                    yield piece
+            finally:
+                if not read.done():
+                    read.set_result(None)
+
+        solve.upload.set_result(pieces())
+        waiting: list[asyncio.Future[Any]] = [read, solve.running]
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+
+    async def cancel(self, ref: str) -> None:
+        solve = await self._solves.get(ref)
+        if solve is not None and solve.running is not None:
+            solve.running.cancel()
 
     def control(self, lost: Lost) -> Carried:
         """For a connection on which the client calls. `lost` hears of its end."""

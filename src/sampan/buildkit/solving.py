@@ -11,7 +11,7 @@ import base64
 import contextlib
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +55,10 @@ class Solve:
         self.wanted = wanted
         self.feed = Feed()
         self.result: asyncio.Future[Request | None] = asyncio.get_running_loop().create_future()
+        self.upload: asyncio.Future[AsyncIterator[bytes]] = asyncio.get_running_loop().create_future()
+        """A context that comes by a request of its own (`BuildKit.upload`)."""
+        self.running: asyncio.Future[dict[str, str]] | None = None
+        """`run`, of a build that can be cancelled by its name."""
         self._engine, self._sessions = engine, sessions
         self._requests: dict[str, Request] = {}
 
@@ -81,7 +85,7 @@ class Solve:
     # -- for its requests ----------------------------------------------------------------------------
     async def gathering(self, attrs: Mapping[str, str], steps: Steps, made: Mapping[str, str]) -> Gathering:
         builds, images = self._engine.builds, self._engine.images
-        return Gathering(builds, images, self._sessions, await self.session(), steps, attrs, made)
+        return Gathering(builds, images, self._sessions, await self.session(), steps, attrs, made, self.upload)
 
     async def session(self) -> Session:
         return await self._sessions.get(self.wanted.session)

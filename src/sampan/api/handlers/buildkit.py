@@ -7,19 +7,26 @@ A daemon whose `/grpc` does not upgrade is one without BuildKit to buildx: it bo
 from __future__ import annotations
 
 import asyncio
+import base64
+import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from sampan.api.call import Call
+from sampan.api import build_request
+from sampan.api.call import Call, empty
 from sampan.api.connection import Connection, Hijacked
+from sampan.api.handlers.images import progress
 from sampan.errors import InvalidParameter, SampanError
+from sampan.images.service import Progress
 
 if TYPE_CHECKING:
     from sampan.buildkit.service import BuildKit
     from sampan.buildkit.transport import Carried
 
+_UPLOAD = "upload-request:"
+"""Before a build's id: this request is its context."""
 _UPGRADED = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
 
 
@@ -50,6 +57,75 @@ async def grpc(call: Call) -> web.StreamResponse:
     return await _carry(connection, _door(call).control(connection.connection_lost))
 
 
+# -- docker CLIs before 23.0, which have a session but no gRPC of their own: POST /build?version=2 ---------------------
+async def build(call: Call) -> web.StreamResponse:
+    """Source: moby builder/builder-next/builder.go (parameters, the two kinds of aux message)."""
+    from sampan.buildkit.attributes import Export
+    from sampan.buildkit.solving import Wanted
+
+    door = _door(call)
+    if (ref := call.text("buildid")).startswith(_UPLOAD):
+        await door.upload(ref.removeprefix(_UPLOAD), call.stream())
+        return empty(status=200)
+    names = [name for name in call.texts("t") if name]
+    exports = [Export(one["Type"], one.get("Attrs") or {}) for one in _listed(call, "outputs")]
+    exports = exports or [Export("moby", {"name": ",".join(names)} if names else {})]
+    wanted = Wanted(call.text("session"), exports)
+    ref = ref or os.urandom(12).hex()
+    quiet = call.flag("q")
+
+    async def work(show: Progress) -> None:
+        def tell(status: bytes) -> None:
+            if not quiet:
+                show({"id": "moby.buildkit.trace", "aux": base64.b64encode(status).decode()})
+
+        response = await door.build(ref, wanted, _attributes(call), tell)
+        if image := response.get("containerimage.config.digest"):
+            show({"id": "moby.image.id", "aux": {"ID": image}})
+            if quiet:
+                show({"stream": f"{image}\n"})
+
+    return await progress(call, work)
+
+
+async def cancel(call: Call) -> web.StreamResponse:
+    await _door(call).cancel(call.text("id"))
+    return empty(status=200)
+
+
+def _attributes(call: Call) -> dict[str, str]:
+    """The parameters as the Dockerfile frontend's attributes."""
+    found = {"filename": call.text("dockerfile") or "Dockerfile", "target": call.text("target")}
+    if (remote := call.text("remote")) and remote != "client-session":
+        found["context"] = remote
+    found |= {f"build-arg:{name}": value for name, value in _named(call, "buildargs").items() if value is not None}
+    found |= {f"label:{name}": value for name, value in _named(call, "labels").items() if value is not None}
+    found["cache-from"] = ",".join(_listed(call, "cachefrom"))
+    found["platform"] = call.text("platform")
+    found["image-resolve-mode"] = "pull" if call.flag("pull") else "local"
+    if call.flag("nocache"):
+        found["no-cache"] = ""
+    network = call.text("networkmode")
+    if network not in ("", "default", "none", "host"):
+        raise InvalidParameter(f"network mode {network} not supported by buildkit")
+    found["force-network-mode"] = "" if network == "default" else network
+    hosts = [host for text in call.texts("extrahosts") for host in text.split(",") if host]
+    found["add-hosts"] = ",".join(host.replace(":", "=", 1) for host in hosts)
+    limits = [f"{one['Name']}={one['Soft']}:{one['Hard']}" for one in _listed(call, "ulimits")]
+    found["ulimit"] = ",".join(limits)
+    found["shm-size"], found["cgroup-parent"] = call.text("shmsize"), call.text("cgroupparent")
+    return found
+
+
+def _listed(call: Call, name: str) -> list[Any]:
+    return build_request.json(call, name, list[Any]) or []
+
+
+def _named(call: Call, name: str) -> dict[str, str | None]:
+    return build_request.json(call, name, dict[str, str | None]) or {}
+
+
+# -- what the doors share ----------------------------------------------------------------------------------------------
 def _check(call: Call, refusal: Callable[[str], SampanError]) -> None:
     protocol = call.request.headers.get("Upgrade", "")
     if not protocol:

@@ -16,6 +16,7 @@ from sampan.api import build_request, hijack
 from sampan.api.cache_filters import CacheFilters
 from sampan.api.call import Call, reply
 from sampan.api.connection import Connection, Hijacked
+from sampan.api.handlers import buildkit
 from sampan.api.handlers.files import TAR, send
 from sampan.api.handlers.images import Reports, progress
 from sampan.api.timestamps import rfc3339
@@ -40,13 +41,9 @@ from sampan.builds.progress import (
 )
 from sampan.builds.service import CacheMount
 from sampan.builds.ssh import FAILURE, LIMIT
-from sampan.errors import InvalidParameter, NotSupported, SampanError
+from sampan.errors import InvalidParameter, SampanError
 from sampan.images.service import Progress
 
-_OLD_BUILDKIT = (
-    "BuildKit without buildx, as docker CLIs before 23.0 had it, is not supported: set DOCKER_BUILDKIT=0, or install "
-    "the buildx plugin"
-)
 _RED, _PLAIN = "\x1b[91m", "\x1b[0m"
 _WAITING = 256
 """Messages, of up to 64 KiB each."""
@@ -54,7 +51,7 @@ _WAITING = 256
 
 async def build(call: Call) -> web.StreamResponse:
     if call.text("version") == "2":
-        raise NotSupported(_OLD_BUILDKIT)
+        return await buildkit.build(call)
     options = build_request.options(call)
     events = call.flag("events")
     quiet = call.flag("q")
@@ -122,7 +119,7 @@ class _Events(_Draining):
 async def _context(call: Call, options: BuildOptions) -> tuple[Context | None, BuildOptions]:
     remote = call.text("remote")
     if remote == "client-session":
-        raise NotSupported(_OLD_BUILDKIT)
+        raise InvalidParameter("remote=client-session needs version=2")
     if remote:
         return await call.engine.builds.fetch(remote, options)
     return await call.engine.builds.receive(_body(call), options), options
