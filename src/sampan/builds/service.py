@@ -34,7 +34,6 @@ from sampan.builds.work import Services
 from sampan.containers import Containers
 from sampan.errors import InvalidParameter
 from sampan.images import Images, Platform, Snapshots, platforms, references
-from sampan.images.fetching import Fetcher
 from sampan.images.references import Reference
 from sampan.settings import Settings
 from sampan.store import Documents
@@ -90,7 +89,7 @@ class Builds:
             caches=caches,
             exports=Exports(),
             converter=images.converter,
-            fetcher=Fetcher(images.holdings),
+            fetcher=images.puller.fetcher,
         )
         self._agents = Agents()
         cache.holds = self._holds

@@ -53,8 +53,11 @@ class DiskFull(SampanError):
         super().__init__(f"no space left on device: {detail}")
 
 
-class IngestBusy(Exception):
-    """Another writer has this blob in hand."""
+class IngestBusy(SampanError):
+    """Another writer has this blob in hand. The message names the blob."""
+
+    def __init__(self, digest: str) -> None:
+        super().__init__(f"blob {digest} is being fetched by another operation")
 
 
 def hex_of(digest: str) -> str:

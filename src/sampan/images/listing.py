@@ -4,6 +4,7 @@ image_history.go.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
 import time
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from sampan import golang
 from sampan.errors import InvalidParameter, SampanError
 from sampan.images.catalog import Catalog
 from sampan.images.model import Image
@@ -53,22 +55,14 @@ def seconds(timestamp: str) -> float:
     return 0.0 if moment.year <= 1 else moment.timestamp()
 
 
-_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-_DURATION = re.compile(
-    r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:ns|us|µs|ms|s|m|h)(?:(?:\d+(?:\.\d*)?|\.\d+)(?:ns|us|µs|ms|s|m|h))*"
-)
-_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
-
-
 def moment(text: str, now: float) -> float:
     """A Unix time, an RFC 3339 or local time, or a Go duration before `now`. Raises `InvalidParameter` as Docker
     words it.
     """
-    if _DURATION.fullmatch(text):
-        length = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
-        return now + length if text.startswith("-") else now - length
     if re.fullmatch(r"\d+(\.\d+)?", text):
         return float(text)
+    with contextlib.suppress(ValueError):
+        return now - golang.duration(text) / golang.SECOND
     try:
         return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
     except ValueError:

@@ -32,7 +32,7 @@ class Puller:
         self._holdings = holdings
         self._remote = remote
         self._compressed = compressed
-        self._fetcher = Fetcher(holdings)
+        self.fetcher = Fetcher(holdings)
 
     async def pull(
         self,
@@ -164,7 +164,7 @@ class Puller:
         try:
             async with asyncio.TaskGroup() as group:
                 for wanted, line in missing:
-                    group.create_task(self._fetcher.layer(repository, wanted, line))
+                    group.create_task(self.fetcher.layer(repository, wanted, line))
         except BaseExceptionGroup as failures:
             raise failures.exceptions[0] from None
 

@@ -15,6 +15,7 @@ import msgspec
 
 from sampan.errors import SampanError
 from sampan.images import manifests
+from sampan.images.content import IngestBusy
 from sampan.images.digests import digest as digest_of
 from sampan.images.holdings import Holdings, Lease
 from sampan.images.manifests import Descriptor, Index, Manifest
@@ -24,6 +25,7 @@ from sampan.images.remote.uploads import Uploads
 
 _MOST = 200
 """Referrers of one image, those of referrers included."""
+_AGAIN = 0.1
 _EMPTY = "application/vnd.oci.empty.v1+json"
 
 
@@ -111,14 +113,16 @@ async def fetch(
 
 
 async def _blob(repository: Repository, blob: Descriptor, holdings: Holdings) -> None:
-    if holdings.content.exists(blob.digest):
-        return
-    with holdings.content.ingest(blob.digest, blob.size) as ingest:
-        ingest.restart()
-        if blob.size:
-            async for chunk in repository.blob(blob, 0):
-                await asyncio.to_thread(ingest.write, chunk)
-        await asyncio.to_thread(ingest.commit)
+    while not holdings.content.exists(blob.digest):
+        try:
+            with holdings.content.ingest(blob.digest, blob.size) as ingest:
+                ingest.restart()
+                if blob.size:
+                    async for chunk in repository.blob(blob, 0):
+                        await asyncio.to_thread(ingest.write, chunk)
+                await asyncio.to_thread(ingest.commit)
+        except IngestBusy:  # another pull has it in hand
+            await asyncio.sleep(_AGAIN)
 
 
 # -- pushing -----------------------------------------------------------------------------------------

@@ -91,7 +91,6 @@ class Images:
         self.hosts = Hosts(insecure_registries, mirrors, nondistributable=nondistributable)
         agent = f"sampan/{__version__} os/linux arch/{platforms.host().architecture} kernel/{machine.release()}"
         self.remote = Remote(self.hosts, agent)
-        self._puller: Puller | None = None
         self._compressed = Documents(database, "compressed-layer", Compressed)
         self._loader = Loader(self.holdings)
         self._importer = Importer(self.holdings)
@@ -278,9 +277,7 @@ class Images:
     ) -> str:
         """The image for a platform, without moving the name, which here is another platform's. Returns its id; it has
         its own manifest's digest for a name."""
-        if self._puller is None:
-            self._puller = Puller(self.holdings, self.remote, self._compressed)
-        id, _ = await self._puller.pull(reference, platform, auth, progress, beside=True)
+        id, _ = await self.puller.pull(reference, platform, auth, progress, beside=True)
         self._sync_later()
         return id
 
@@ -306,9 +303,7 @@ class Images:
         referrers: bool,
     ) -> bool:
         """True when the name is new or moved."""
-        if self._puller is None:
-            self._puller = Puller(self.holdings, self.remote, self._compressed)
-        id, changed = await self._puller.pull(reference, platform, auth, progress, referrers=referrers)
+        id, changed = await self.puller.pull(reference, platform, auth, progress, referrers=referrers)
         attributes = {**self._labels(id), "name": reference.familiar_name}
         self._events.publish("image", "pull", reference.familiar, attributes)
         return changed
@@ -485,6 +480,11 @@ class Images:
         for name in names:
             self._announce("tag", id, name.familiar)
         self._sync_later()
+
+    @functools.cached_property
+    def puller(self) -> Puller:
+        """With the one `fetcher` of the daemon: whoever needs a layer that is coming waits for it."""
+        return Puller(self.holdings, self.remote, self._compressed)
 
     @functools.cached_property
     def converter(self) -> Converter:
