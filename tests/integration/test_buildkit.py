@@ -143,6 +143,9 @@ async def test_what_is_not_there_is_said(engine: Daemon) -> None:
         workers = await buildx.unary("/moby.buildkit.v1.Control/ListWorkers", Filters, Workers)(Filters())
         assert "org.mobyproject.buildkit.worker.snapshotter" in workers.record[0].labels
         assert (await buildx.unary("/moby.buildkit.v1.Control/Info", Empty, Info)(Empty())).version.package == "sampan"
+        with pytest.raises(GRPCError, match="no such method") as raised:
+            await buildx.unary("/moby.buildkit.v1.Control/ListenBuildHistory", Empty, Empty)(Empty())
+        assert raised.value.status == Status.UNIMPLEMENTED
         with pytest.raises(GRPCError, match="no such job"):
             path = "/moby.buildkit.v1.frontend.LLBBridge/Solve"
             await buildx.unary(path, FrontendRequest, FrontendResponse)(FrontendRequest(frontend="dockerfile.v0"))

@@ -17,9 +17,12 @@ from grpclib.exceptions import GRPCError
 import sampan
 from sampan.buildkit.attributes import FRONTENDS, Export
 from sampan.buildkit.failures import failure
+from sampan.buildkit.sessions import Sessions
 from sampan.buildkit.solving import Wanted
 from sampan.buildkit.transport import asked
+from sampan.buildkit.tunnel import Tunnel
 from sampan.buildkit.wire_pb2 import (
+    Bytes,
     Empty,
     Filters,
     Info,
@@ -37,7 +40,7 @@ from sampan.buildkit.wire_pb2 import (
 )
 from sampan.builds.cache import CacheRecord, kept
 from sampan.builds.service import CacheMount
-from sampan.errors import NotSupported
+from sampan.errors import NotSupported, SampanError
 from sampan.images import platforms
 
 if TYPE_CHECKING:
@@ -66,14 +69,15 @@ def worker(engine: Engine) -> Worker:
 
 
 class Control:
-    def __init__(self, engine: Engine, solves: Solves) -> None:
-        self._engine, self._solves = engine, solves
+    def __init__(self, engine: Engine, solves: Solves, sessions: Sessions) -> None:
+        self._engine, self._solves, self._sessions = engine, solves, sessions
 
     def __mapping__(self) -> dict[str, Handler]:
         unary, streaming = Cardinality.UNARY_UNARY, Cardinality.UNARY_STREAM
         return {
             _NAME + "Solve": Handler(self.solve, unary, SolveRequest, SolveResponse),
             _NAME + "Status": Handler(self.status, streaming, StatusRequest, StatusResponse),
+            _NAME + "Session": Handler(self.session, Cardinality.STREAM_STREAM, Bytes, Bytes),
             _NAME + "ListWorkers": Handler(self.workers, unary, Filters, Workers),
             _NAME + "Info": Handler(self.info, unary, Empty, Info),
             _NAME + "DiskUsage": Handler(self.usage, unary, Filters, UsageRecords),
@@ -93,15 +97,15 @@ class Control:
             )
             if getattr(request.definition, "def"):
                 raise NotSupported("LLB is not supported: this engine builds Dockerfiles")
+            async with self._solves.begun(request.ref, wanted) as solve:
+                if request.frontend in FRONTENDS:
+                    id = solve.request(dict(request.frontend_attrs), {})
+                    solve.result.set_result(solve.requested(id))
+                elif request.frontend:
+                    raise NotSupported(f"frontend {request.frontend} is not supported")
+                response = await solve.run()
         except Exception as error:
             raise failure(error) from None
-        async with self._solves.begun(request.ref, wanted) as solve:
-            if request.frontend in FRONTENDS:
-                id = solve.request(dict(request.frontend_attrs), {})
-                solve.result.set_result(solve.requested(id))
-            elif request.frontend:
-                raise failure(NotSupported(f"frontend {request.frontend} is not supported"))
-            response = await solve.run()
         await stream.send_message(SolveResponse(exporter_response=response))
 
     async def status(self, stream: Any) -> None:
@@ -111,6 +115,22 @@ class Control:
             raise GRPCError(Status.NOT_FOUND, f"no such job {request.ref}")
         async for message in solve.feed:
             await stream.send_message(message)
+
+    async def session(self, stream: Any) -> None:
+        """As `/session`, inside this call."""
+        metadata = stream.metadata
+        offers = metadata.getall("x-docker-expose-session-grpc-method", [])
+        headers = {name.title(): str(metadata[name]) for name in metadata}
+        try:
+            session = await self._sessions.add(headers, [str(offer) for offer in offers])
+        except SampanError as error:
+            raise failure(error) from None
+        tunnel, carried = Tunnel(stream), session.channel.connection()
+        try:
+            carried.connection_made(tunnel)
+            await tunnel.run(carried)
+        finally:
+            self._sessions.remove(session)
 
     # -- about the builder -----------------------------------------------------------------------------
     async def workers(self, stream: Any) -> None:

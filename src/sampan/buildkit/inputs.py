@@ -22,6 +22,7 @@ from sampan.builds.dockerfile import Dockerfile, parse
 from sampan.builds.dockerfile.stages import Graph
 from sampan.errors import InvalidParameter, NotFound, NotSupported, SampanError
 from sampan.images import Images, references
+from sampan.images.pipe import finished
 from sampan.images.service import RegistryAuth
 
 _UPLOADS = "buildkit-session"
@@ -136,7 +137,8 @@ class Gathering:
         context, index = self._builds.empty()
         try:
             await receive(await self._owner(local), local, index, only=names)
-            read = await asyncio.to_thread(lambda: {name: context.read(name) for name in names})
+            reading = asyncio.to_thread(lambda: {name: context.read(name) for name in names})
+            read = await finished(asyncio.ensure_future(reading))
         finally:
             await context.leave()
         return {name: data for name, data in read.items() if data is not None}
@@ -200,7 +202,7 @@ class Gathering:
             await self._receive(local, one, patterns, (), f"context {name}: load from client", must=True)
             place = context.path / _CONTEXTS / str(number)
             place.parent.mkdir(exist_ok=True)
-            await asyncio.to_thread(lay, index, index.root, place)
+            await finished(asyncio.ensure_future(asyncio.to_thread(lay, index, index.root, place)))
         finally:
             await one.leave()
         return f"local:{_CONTEXTS}/{number}"

@@ -14,7 +14,7 @@ from sampan.buildkit.gateway import Gateway
 from sampan.buildkit.sessions import Session, Sessions
 from sampan.buildkit.solving import Request, Solve, Wanted
 from sampan.buildkit.transport import Carried, Lost, Served
-from sampan.errors import NotFound, SampanError
+from sampan.errors import Conflict, NotFound, SampanError
 
 if TYPE_CHECKING:
     from sampan.engine import Engine
@@ -37,15 +37,23 @@ class Solves:
 
     @contextlib.asynccontextmanager
     async def begun(self, ref: str, wanted: Wanted) -> AsyncIterator[Solve]:
+        """Raises `Conflict` while there is another of this name."""
         solve = Solve(self._engine, self._sessions, ref, wanted)
         async with self._changed:
+            if (other := self._known.get(ref)) is not None and not other.feed.ended:
+                raise Conflict(f"job ID {ref} exists")
             self._known[ref] = solve
             self._changed.notify_all()
         try:
             yield solve
         finally:
             solve.feed.end()
-            asyncio.get_running_loop().call_later(_KEPT, self._known.pop, ref, None)
+            asyncio.get_running_loop().call_later(_KEPT, self._forget, ref, solve)
+
+    def _forget(self, ref: str, solve: Solve) -> None:
+        if self._known.get(ref) is solve:
+            del self._known[ref]
+        solve.feed.forget()
 
     async def get(self, ref: str) -> Solve | None:
         async with self._changed:
@@ -70,7 +78,7 @@ class BuildKit:
     def __init__(self, engine: Engine) -> None:
         self._sessions = Sessions()
         self._solves = Solves(engine, self._sessions)
-        self._served = Served([Control(engine, self._solves), Gateway(engine, self._solves)])
+        self._served = Served([Control(engine, self._solves, self._sessions), Gateway(engine, self._solves)])
 
     async def build(
         self, ref: str, wanted: Wanted, attrs: Mapping[str, str], tell: Callable[[bytes], None]
@@ -97,6 +105,7 @@ class BuildKit:
                 raise SampanError("context canceled") from None  # `cancel` did it
             finally:
                 solve.running.cancel()
+                solve.feed.end()  # `run` does, unless it was cancelled before it began
                 await asyncio.gather(solve.running, telling, return_exceptions=True)
 
     async def upload(self, ref: str, archive: AsyncIterator[bytes]) -> None:

@@ -101,14 +101,24 @@ class Request:
     def __init__(self, solve: Solve, attrs: Mapping[str, str], inputs: Mapping[str, Request]) -> None:
         self._solve, self._attrs, self._inputs = solve, attrs, inputs
         self._built: asyncio.Future[Finished] | None = None
+        self._waiting = 0
 
     # -- building ------------------------------------------------------------------------------------
     async def image(self) -> str:
         """The id of its image in this engine, built without a name where nobody has built it yet: another build is
-        based on it."""
+        based on it. It stops with the last who waits for it."""
         if self._built is None:
             self._built = asyncio.ensure_future(self._run((), ()))
-        return (await asyncio.shield(self._built)).image
+        built = self._built
+        self._waiting += 1
+        try:
+            return (await asyncio.shield(built)).image
+        finally:
+            self._waiting -= 1
+            if not self._waiting and not built.done():
+                self._built = None
+                built.cancel()
+                await asyncio.gather(built, return_exceptions=True)
 
     async def evaluate(self) -> None:
         """Everything but its export."""
@@ -157,8 +167,6 @@ class Request:
                     await solve.engine.builds.build(inputs.options, inputs.context, listener)
             finally:
                 await inputs.context.leave()
-        except asyncio.CancelledError:
-            raise
         except Exception as error:
             raise failure(error, steps.dockerfile, _places(steps)) from None
         assert listener.finished is not None

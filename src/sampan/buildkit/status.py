@@ -51,17 +51,22 @@ class Feed:
 
     def __init__(self) -> None:
         self._messages: list[StatusResponse] = []
-        self._ended = False
+        self.ended = False
         self._changed = asyncio.Event()
         self._logged = 0
 
     def tell(self, message: StatusResponse) -> None:
-        self._messages.append(message)
-        self._changed.set()
+        if not self.ended:  # another build may still be based on a result of this one
+            self._messages.append(message)
+            self._changed.set()
 
     def end(self) -> None:
-        self._ended = True
+        self.ended = True
         self._changed.set()
+
+    def forget(self) -> None:
+        """Nobody will ask any more; results are remembered longer, and their build with them."""
+        self._messages.clear()
 
     def log(self, vertex: str, stream: int, data: bytes) -> None:
         if self._logged > _KEPT:
@@ -78,7 +83,7 @@ class Feed:
             while position < len(self._messages):
                 position += 1
                 yield self._messages[position - 1]
-            if self._ended:
+            if self.ended:
                 return
             self._changed.clear()
             await self._changed.wait()

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import DecodeError
 from grpclib.client import Channel, Handler
-from grpclib.const import Status
+from grpclib.const import Cardinality, Status
+from grpclib.const import Handler as Method
 from grpclib.encoding.base import StatusDetailsCodecBase
 from grpclib.encoding.proto import ProtoCodec
 from grpclib.exceptions import GRPCError
@@ -19,7 +20,7 @@ from grpclib.server import Handler as ServerHandler
 from grpclib.server import Server
 
 from sampan.buildkit.wire_pb2 import Any as Detail
-from sampan.buildkit.wire_pb2 import RpcStatus
+from sampan.buildkit.wire_pb2 import Bytes, RpcStatus
 
 if TYPE_CHECKING:
     from grpclib._typing import IServable
@@ -120,11 +121,24 @@ class DetailsCodec(StatusDetailsCodecBase):
         return [(one.type_url, one.value) for one in found.details]
 
 
+async def _unknown(stream: Any) -> None:
+    raise GRPCError(Status.UNIMPLEMENTED, "this engine has no such method")
+
+
+class _Methods(dict[str, Method]):
+    """grpclib's own answer to a method that is not there has no content type: Go's clients take it for a broken server
+    and not for one that lacks the method."""
+
+    def get(self, name: str, default: Any = None) -> Method:
+        return super().get(name) or Method(_unknown, Cardinality.STREAM_STREAM, Bytes, Bytes)
+
+
 class Served(Server):
     """Services on connections that it is given."""
 
     def __init__(self, services: Collection[IServable]) -> None:
         super().__init__(services, codec=_Codec(), status_details_codec=DetailsCodec())
+        self._mapping = _Methods(self._mapping)
 
     def connection(self) -> H2Protocol:
         made = self._protocol_factory()
