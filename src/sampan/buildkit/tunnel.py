@@ -1,5 +1,5 @@
-"""A session inside a gRPC call: Bake shares its directories through Control.Session, not on a connection of their own. The
-bytes of an HTTP/2 connection travel in the call's messages.
+"""A session inside a gRPC call: Bake shares its directories through Control.Session, not on a connection of their own.
+The bytes of an HTTP/2 connection travel in the call's messages.
 
 Source: BuildKit session/grpchijack.
 """
