@@ -10,23 +10,25 @@ import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from grpclib.client import UnaryUnaryMethod
 from grpclib.const import Cardinality, Handler, Status
 from grpclib.exceptions import GRPCError
 
-from sampan.buildkit import receiving
+from sampan.buildkit import receiving, service
 from sampan.buildkit.gateway import _told
 from sampan.buildkit.receiving import go_mode, receive
 from sampan.buildkit.sending import _walk
+from sampan.buildkit.service import Solves
 from sampan.buildkit.sessions import Session, Sessions
+from sampan.buildkit.solving import Request, Wanted
 from sampan.buildkit.status import Feed
 from sampan.buildkit.transport import Called, Carried, Served, asked
 from sampan.buildkit.wire_pb2 import Bytes, Empty, Packet, RpcStatus, Stat
 from sampan.builds.indexing import Index, Node
-from sampan.errors import SampanError
+from sampan.errors import Conflict, SampanError
 
 _COPY = "/moby.filesync.v1.FileSync/DiffCopy"
 FILE, LINK, DEVICE, SOCKET = (
@@ -259,3 +261,50 @@ def test_a_log_of_single_bytes_is_clipped_before_it_fills_the_memory() -> None:
         feed.log("v", 1, b"x")
     assert len(feed._messages) < 140_000
     assert feed._messages[-1].logs[0].msg == b"\n[output clipped, log limit reached]\n"
+
+
+class Steered:
+    """A build as `Solves` begins it, whose `_run` is ours."""
+
+    def __init__(self) -> None:
+        self.solves = Solves(cast("Any", None), Sessions())
+        self.begun, self.ended = asyncio.Event(), asyncio.Event()
+
+    async def run(self, *_: object) -> Any:
+        self.begun.set()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            self.ended.set()
+
+
+async def test_a_build_that_nobody_waits_for_any_more_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    steered = Steered()
+    monkeypatch.setattr(Request, "_run", steered.run)
+    async with steered.solves.begun("one", Wanted("s")) as solve:
+        request = solve.requested(solve.request({}, {}))
+        first, second = (asyncio.ensure_future(request.image()) for _ in range(2))
+        await steered.begun.wait()
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        assert not steered.ended.is_set(), "another one waits"
+        second.cancel()
+        await asyncio.gather(second, return_exceptions=True)
+        assert steered.ended.is_set()
+
+
+async def test_a_build_has_its_name_alone_until_it_ends_and_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "_KEPT", 0.01)
+    solves = Steered().solves
+    async with solves.begun("one", Wanted("s")) as first:
+        with pytest.raises(Conflict, match="job ID one exists"):
+            async with solves.begun("one", Wanted("s")):
+                pass
+        first.feed.log("v", 1, b"text")
+        solves.remember("id", first.requested(first.request({}, {})))
+    async with solves.begun("one", Wanted("s")) as second:
+        await asyncio.sleep(0.1)
+        assert await solves.get("one") is second, "the end of the first takes nothing from the second"
+    assert first.feed._messages == [], "a result is remembered, its logs are not"
+    first.feed.log("v", 1, b"late")
+    assert first.feed._messages == []

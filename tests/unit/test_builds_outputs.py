@@ -11,8 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from sampan.api.cache_filters import CacheFilters
-from sampan.api.handlers.builds import kept
-from sampan.builds.cache import CacheRecord, StoredLayer
+from sampan.builds.cache import CacheRecord, StoredLayer, kept
 from sampan.builds.outputs.exports import Exports
 from sampan.builds.outputs.requests import output
 from sampan.builds.sharing import format

@@ -10,14 +10,16 @@ import asyncio
 import base64
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import msgspec
 from aiohttp import web
 
 from sampan.api import build_request
 from sampan.api.call import Call, empty
 from sampan.api.connection import Connection, Hijacked
 from sampan.api.handlers.images import progress
+from sampan.containers.model import Ulimit
 from sampan.errors import InvalidParameter, SampanError
 from sampan.images.service import Progress
 
@@ -68,7 +70,8 @@ async def build(call: Call) -> web.StreamResponse:
         await door.upload(ref.removeprefix(_UPLOAD), call.stream())
         return empty(status=200)
     names = [name for name in call.texts("t") if name]
-    exports = [Export(one["Type"], one.get("Attrs") or {}) for one in _listed(call, "outputs")]
+    outputs = build_request.json(call, "outputs", list[_Output]) or []
+    exports = [Export(one.type, one.attrs or {}) for one in outputs]
     exports = exports or [Export("moby", {"name": ",".join(names)} if names else {})]
     wanted = Wanted(call.text("session"), exports)
     ref = ref or os.urandom(12).hex()
@@ -88,6 +91,11 @@ async def build(call: Call) -> web.StreamResponse:
     return await progress(call, work)
 
 
+class _Output(msgspec.Struct, rename="pascal"):
+    type: str
+    attrs: dict[str, str] | None = None
+
+
 async def cancel(call: Call) -> web.StreamResponse:
     await _door(call).cancel(call.text("id"))
     return empty(status=200)
@@ -100,7 +108,7 @@ def _attributes(call: Call) -> dict[str, str]:
         found["context"] = remote
     found |= {f"build-arg:{name}": value for name, value in _named(call, "buildargs").items() if value is not None}
     found |= {f"label:{name}": value for name, value in _named(call, "labels").items() if value is not None}
-    found["cache-from"] = ",".join(_listed(call, "cachefrom"))
+    found["cache-from"] = ",".join(build_request.json(call, "cachefrom", list[str]) or [])
     found["platform"] = call.text("platform")
     found["image-resolve-mode"] = "pull" if call.flag("pull") else "local"
     if call.flag("nocache"):
@@ -111,14 +119,10 @@ def _attributes(call: Call) -> dict[str, str]:
     found["force-network-mode"] = "" if network == "default" else network
     hosts = [host for text in call.texts("extrahosts") for host in text.split(",") if host]
     found["add-hosts"] = ",".join(host.replace(":", "=", 1) for host in hosts)
-    limits = [f"{one['Name']}={one['Soft']}:{one['Hard']}" for one in _listed(call, "ulimits")]
-    found["ulimit"] = ",".join(limits)
+    limits = build_request.json(call, "ulimits", list[Ulimit]) or []
+    found["ulimit"] = ",".join(f"{one.name}={one.soft}:{one.hard}" for one in limits)
     found["shm-size"], found["cgroup-parent"] = call.text("shmsize"), call.text("cgroupparent")
     return found
-
-
-def _listed(call: Call, name: str) -> list[Any]:
-    return build_request.json(call, name, list[Any]) or []
 
 
 def _named(call: Call, name: str) -> dict[str, str | None]:

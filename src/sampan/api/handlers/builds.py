@@ -21,7 +21,7 @@ from sampan.api.handlers.files import TAR, send
 from sampan.api.handlers.images import Reports, progress
 from sampan.api.timestamps import rfc3339
 from sampan.builds import BuildOptions, StepFailed
-from sampan.builds.cache import CacheRecord
+from sampan.builds.cache import CacheRecord, kept
 from sampan.builds.context import Context
 from sampan.builds.dockerfile import DockerfileError
 from sampan.builds.progress import (
@@ -338,17 +338,6 @@ def _space(call: Call, key: str) -> int:
     except InvalidParameter as error:
         error.message = f"{key} is in bytes and expects an integer, got {call.text(key)}: {error.message}"
         raise
-
-
-def kept(total: int, free: int, reserved: int, most: int = 0, least_free: int = 0) -> int:
-    """Bytes of a cache of `total` bytes that may stay, by BuildKit's rule: at most `most`, less where the disk has not
-    `least_free` bytes free, but no less than `reserved`. 0: nothing stays."""
-    keep = most
-    if (lacking := least_free - free) > 0:
-        keep = min(most or total, total - lacking)
-    elif least_free and not (most or reserved):
-        keep = total
-    return max(keep, reserved, 0)
 
 
 async def usage(call: Call) -> list[dict[str, Any]]:
