@@ -203,7 +203,7 @@ def test_ctrl_c_stops_an_attached_project(project: Project, tmp_path: Path, pres
             terminal.expect("waiting")  # Ctrl-C before that would find it not started yet, and it would go on
             terminal.expect("at work")
             terminal.type("\x03")
-            terminal.expect("Gracefully stopping")
+            terminal.expect("Gracefully")
             if presses == 2:
                 terminal.type("\x03")
             assert terminal.wait() == 130, terminal.screen
