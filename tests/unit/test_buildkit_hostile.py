@@ -26,6 +26,7 @@ from sampan.buildkit.sessions import Session, Sessions
 from sampan.buildkit.solving import Request, Wanted
 from sampan.buildkit.status import Feed
 from sampan.buildkit.transport import Called, Carried, Served, asked
+from sampan.buildkit.tunnel import Tunnel
 from sampan.buildkit.wire_pb2 import Bytes, Empty, Packet, RpcStatus, Stat
 from sampan.builds.indexing import Index, Node
 from sampan.errors import Conflict, SampanError
@@ -308,3 +309,27 @@ async def test_a_build_has_its_name_alone_until_it_ends_and_is_forgotten(monkeyp
     assert first.feed._messages == [], "a result is remembered, its logs are not"
     first.feed.log("v", 1, b"late")
     assert first.feed._messages == []
+
+
+class Broken:
+    """A call whose next message cannot be read."""
+
+    async def recv_message(self) -> None:
+        raise GRPCError(Status.RESOURCE_EXHAUSTED, "larger than max")
+
+    async def send_message(self, message: object) -> None:
+        await asyncio.sleep(60)
+
+
+async def test_a_session_in_a_call_that_breaks_is_lost_to_who_calls_over_it() -> None:
+    lost = []
+
+    class Inner(asyncio.Protocol):
+        def connection_lost(self, exc: Exception | None) -> None:
+            lost.append(exc)
+
+    tunnel = Tunnel(Broken())
+    tunnel.write(b"x")
+    async with asyncio.timeout(20):
+        await tunnel.run(Inner())
+    assert lost == [None] and tunnel.is_closing()

@@ -131,6 +131,7 @@ class Control:
             await tunnel.run(carried)
         finally:
             self._sessions.remove(session)
+            session.channel.close()
 
     # -- about the builder -----------------------------------------------------------------------------
     async def workers(self, stream: Any) -> None:

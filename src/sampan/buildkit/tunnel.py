@@ -7,10 +7,7 @@ Source: BuildKit session/grpchijack.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import Any
-
-from grpclib.exceptions import StreamTerminatedError
 
 from sampan.buildkit.wire_pb2 import Bytes
 
@@ -56,11 +53,12 @@ class Tunnel(asyncio.Transport):
             await asyncio.wait([sending, receiving], return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._closing = True
-            for task in (sending, receiving):
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError, StreamTerminatedError, ConnectionError):
-                    await task
-            protocol.connection_lost(None)
+            try:
+                for task in (sending, receiving):
+                    task.cancel()
+                await asyncio.gather(sending, receiving, return_exceptions=True)
+            finally:
+                protocol.connection_lost(None)  # or calls over the session would wait for ever
 
     async def _send(self) -> None:
         while (data := await self._outgoing.get()) is not None:
