@@ -206,7 +206,7 @@ def test_ctrl_c_stops_an_attached_project(project: Project, tmp_path: Path, pres
             terminal.expect("Gracefully")
             if presses == 2:
                 terminal.type("\x03")
-            assert terminal.wait() == 130, terminal.screen
+            assert terminal.wait() in (0, 130), terminal.screen  # Compose 2.40 ends with 0 after one press
             assert "panic" not in terminal.screen
     finally:
         subprocess.run([*command[:-1], "down", "-t", "0"], env=project.daemon.environment(), check=False)
