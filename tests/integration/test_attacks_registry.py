@@ -108,6 +108,18 @@ def test_an_upload_s_id_is_never_a_path_and_is_not_guessed(registry: OwnRegistry
     assert registry.ask("DELETE", f"/v2/mine/app/blobs/uploads/{mine}").status == 204
 
 
+def test_numbers_of_thousands_of_digits_are_numbers_or_refused(registry: OwnRegistry) -> None:
+    long = "1" * 5000
+    assert registry.ask("GET", f"/v2/team/app/tags/list?n={long}").status == 200
+    assert registry.ask("GET", f"/v2/team/app/tags/list?n={'0' * 5000}1").status == 200
+    blob = "/v2/team/app/blobs/" + digest(b"the team's layer")
+    for asked in (f"bytes={long}-", f"bytes=0-{long}", f"bytes=-{long}"):
+        assert registry.ask("GET", blob, Range=asked).status == 416
+    where = registry.ask("POST", "/v2/team/app/blobs/uploads/", b"").headers["Location"]
+    assert registry.ask("PATCH", where, b"x", Content_Range=f"{long}-{long}").status == 416
+    assert registry.ask("DELETE", where).status == 204
+
+
 def test_bytes_are_never_published_under_another_digest(registry: OwnRegistry) -> None:
     theirs = digest(b"the team's layer")
     assert registry.ask("POST", f"/v2/team/app/blobs/uploads/?digest={theirs}", b"not the layer").status == 400

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sampan.errors import InvalidParameter, SampanError
-from sampan.images import Images, Snapshots
+from sampan.images import Images, Snapshots, loading
 from sampan.images.digests import digest
 from sampan.store import Database, EventLog
 from support.own_registry import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST
@@ -164,13 +164,18 @@ def test_a_wrong_archive_is_refused_whole(tmp_path: Path, chance: random.Random)
         ([("manifest.json", b"[" * 100_000)], "invalid manifest.json"),
         ([("index.json", b'{"a":' * 100_000)], "index.json is not valid"),
         ([(f"{number}.json", bytes(3 << 20)) for number in range(23)], "too much metadata"),
+        ([(f"{number}.json", b"") for number in range(60)], "more than 50 entries"),
         ([("manifest.json", (tarfile.SYMTYPE, "manifest.json"))], "neither manifest.json .* nor index.json"),
         ([("manifest.json", json.dumps([{"Config": "a"}]).encode()), ("a", (tarfile.LNKTYPE, "b")),
           ("b", (tarfile.LNKTYPE, "a"))], "'a' is a loop of links"),
         ([("manifest.json", json.dumps([{"Config": "../../etc/passwd"}]).encode())], "config .* is missing"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_said(tmp_path: Path, files: list[File], message: str) -> None:
+def test_what_is_wrong_is_said(
+    tmp_path: Path, files: list[File], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "_ENTRIES", 50)
+
     async def load() -> None:
         async def chunks() -> AsyncIterator[bytes]:
             yield tar(files)

@@ -31,6 +31,8 @@ from sampan.images.tarheaders import FILE, LINK, SYMLINK, Entry
 
 _SMALL = 4 << 20
 _SMALL_TOTAL = 64 << 20
+_ENTRIES = 1 << 17
+"""An image has three a layer. Names are kept, and ten million of them compress to a few megabytes."""
 _DOCUMENTS = ("manifest.json", "index.json", "oci-layout", "repositories")
 _NAME = "io.containerd.image.name"
 _REF_NAME = "org.opencontainers.image.ref.name"
@@ -104,7 +106,9 @@ class Loader:
         total = 0
         with compression.Ahead(compression.decompress(pipe)) as plain:
             reader = TarReader(plain)
-            for entry in reader:
+            for number, entry in enumerate(reader):
+                if number > _ENTRIES:
+                    raise InvalidParameter(f"invalid archive: it has more than {_ENTRIES} entries")
                 name = _clean(entry)
                 if entry.type in (SYMLINK, LINK):
                     target = entry.link.decode(errors="surrogateescape")

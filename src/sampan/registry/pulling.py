@@ -12,7 +12,8 @@ from sampan.registry.mirror import Mirror
 from sampan.registry.names import check_digest, check_reference
 from sampan.registry.repositories import Repository
 
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_RANGE = re.compile(r"bytes=([0-9]{0,19})-([0-9]{0,19})")
+"""Python refuses to read numbers of thousands of digits (CVE-2020-10735); no blob has so many bytes."""
 _OCTETS = "application/octet-stream"
 
 

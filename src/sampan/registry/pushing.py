@@ -28,7 +28,7 @@ from sampan.registry.names import check_digest, check_reference, check_tag, is_n
 from sampan.registry.repositories import Repository
 from sampan.registry.storage import DigestWrong, OffsetWrong, UploadBusy, UploadUnknown
 
-_CONTENT_RANGE = re.compile(r"(?:bytes[ =])?(\d+)-(\d+)(?:/(?:\d+|\*))?")
+_CONTENT_RANGE = re.compile(r"(?:bytes[ =])?([0-9]{1,19})-([0-9]{1,19})(?:/(?:[0-9]+|\*))?")
 _UPLOAD = re.compile(r"[0-9a-f]{32}")
 _BUSY = Code("BLOB_UPLOAD_INVALID", 409)
 _TOO_MANY_TAGS = Code("MANIFEST_INVALID", 414)
