@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sampan.builds import plan, runconfig
+from sampan.builds import plan, progress, runconfig
 from sampan.builds.cache import BuildCache, key_of
 from sampan.builds.dockerfile import ast, parse
 from sampan.builds.dockerfile.ports import exposed_ports
@@ -15,7 +15,7 @@ from sampan.builds.dockerfile.stages import Graph, resolve
 from sampan.builds.dockerfile.variables import global_arguments
 from sampan.builds.explaining import Explanation, Trace
 from sampan.builds.model import State
-from sampan.builds.progress import AnyEvent, Done, InOrder, Noted
+from sampan.builds.progress import AnyEvent, Done, InOrder, Noted, Output
 from sampan.builds.work import Step
 from sampan.images import platforms
 from sampan.images.building import SealedLayer
@@ -220,3 +220,13 @@ def test_steps_that_a_shorter_dockerfile_no_longer_has_are_forgotten(tmp_path: P
     assert build("RUN a", "RUN c", whole=True)[1] == "the instruction changed: it was RUN b"
     build("RUN a", whole=True)
     assert build("RUN a", "RUN c", whole=True)[1] == "the instruction is new"
+
+
+async def test_a_step_that_an_earlier_one_waits_for_is_not_held_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A base image's ONBUILD COPY --from may name a stage further down."""
+    monkeypatch.setattr(progress, "_PATIENCE", 0.01)
+    ordered = InOrder(lambda event: None)
+    ordered(Output(step=3, stream=1, data=bytes(9 << 20)))
+    waiting = ordered.drain(3)
+    assert waiting is not None
+    await asyncio.wait_for(asyncio.ensure_future(waiting), 5)

@@ -7,6 +7,7 @@ side, so their events mix. `InOrder` gives them back one step after the other, f
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -156,6 +157,8 @@ Listener = Callable[[AnyEvent], None]
 """A listener may have a method `drain(step)`: None, or what to wait for before the step's output goes on."""
 _HELD = 8 << 20
 """Bytes of a later step's output that wait for their turn; then the step waits."""
+_PATIENCE = 5.0
+"""Seconds it does so before each further piece of output."""
 
 
 class Offset:
@@ -201,14 +204,18 @@ class InOrder:
             self._advance()
 
     def drain(self, step: int) -> Awaitable[None] | None:
-        """Steps wait for those before them only, never the other way round: holding one back stops no other."""
+        """Steps wait for those before them, so that holding one back stops no other. But for the triggers of a base
+        image, which may name a stage further down: hence nobody is held for ever.
+        """
         if step > self._current:
             return self._turn(step) if self._sizes.get(step, 0) > _HELD else None
         drain: Callable[[int], Awaitable[None] | None] | None = getattr(self._listener, "drain", None)
         return drain(step) if drain is not None else None
 
     async def _turn(self, step: int) -> None:
-        await self._turns.setdefault(step, asyncio.Event()).wait()
+        turn = self._turns.setdefault(step, asyncio.Event())
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(turn.wait(), _PATIENCE)
 
     def flush(self) -> None:
         """The build is over: what a failure left waiting is told, except of steps that were merely cut short."""

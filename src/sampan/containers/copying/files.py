@@ -15,8 +15,8 @@ from pathlib import Path
 from sampan.containers.context import Context
 from sampan.containers.copying import archive
 from sampan.containers.copying.archive import Download, PathStat
-from sampan.containers.copying.outgoing import out_of_threads
 from sampan.containers.copying.export import Export
+from sampan.containers.copying.outgoing import out_of_threads
 from sampan.containers.copying.views import Views
 from sampan.containers.model import Container
 from sampan.containers.roster import Record

@@ -11,8 +11,8 @@ import os
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import ExitStack
 
-from sampan.containers.copying.outgoing import out_of_threads
 from sampan.containers.copying.extracting import Rules, extract
+from sampan.containers.copying.outgoing import out_of_threads
 from sampan.images.packing import Options, pack
 from sampan.images.pipe import feed
 from sampan.linux import openat2
