@@ -141,13 +141,13 @@ class ContentStore:
         with self._unfolding:
             if digest not in self.recipes.sizes or os.path.exists(self.path(digest)):  # noqa: PTH110
                 return
-            from sampan.images import folding
+            from sampan.images import folding, packing
 
             layer = self.layer_of(digest)
             if layer is None:
                 raise SampanError(f"blob {digest} cannot be made again: its layer is gone")
             with self.ingest_unnamed() as ingest:
-                for data in folding.gathered(folding.blob(self.recipes.path(digest), layer)):
+                for data in packing.gathered(folding.blob(self.recipes.path(digest), layer), CHUNK):
                     ingest.write(data)
                 if (found := ingest.verify()) != digest:
                     raise DigestMismatch(digest, found, ingest.offset)

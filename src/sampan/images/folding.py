@@ -23,6 +23,7 @@ from sampan.errors import SampanError
 from sampan.images.archive import TarReader
 from sampan.images.content import CHUNK
 from sampan.images.layers import clean_name
+from sampan.images.packing import gathered
 from sampan.images.tarheaders import FILE
 from sampan.linux import openat2
 
@@ -155,23 +156,9 @@ def _file(root: int, name: bytes, size: int) -> Iterator[bytes]:
 def check(recipe: Path, layer: Path, digest: str, going_on: Callable[[], bool]) -> None:
     """Raises `Unfoldable` unless recipe and layer give the blob of this digest."""
     counted = hashlib.sha256()
-    for data in gathered(blob(recipe, layer)):
+    for data in gathered(blob(recipe, layer), CHUNK):
         if not going_on():
             raise InterruptedError
         counted.update(data)
     if f"sha256:{counted.hexdigest()}" != digest:
         raise Unfoldable(f"layer {layer} does not give blob {digest} again")
-
-
-def gathered(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Small pieces joined to chunks."""
-    held: list[bytes] = []
-    size = 0
-    for piece in pieces:
-        held.append(piece)
-        size += len(piece)
-        if size >= CHUNK:
-            yield b"".join(held)
-            held, size = [], 0
-    if held:
-        yield b"".join(held)

@@ -48,21 +48,22 @@ def pack(
     they are closed when the iterator is.
     """
     with contextlib.closing(Packer(options or Options())) as packer:
-        yield from _gathered(packer.tree(parent, os.fsencode(base), os.fsencode(name)))
+        yield from gathered(packer.tree(parent, os.fsencode(base), os.fsencode(name)), tail=tarwriter.END)
 
 
-def _gathered(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Small pieces joined to chunks, the archive's end added."""
+def gathered(pieces: Iterator[bytes], least: int = CHUNK, tail: bytes = b"") -> Iterator[bytes]:
+    """Small pieces joined to chunks, `tail` behind them."""
     waiting: list[bytes] = []
     size = 0
     for piece in pieces:
         waiting.append(piece)
         size += len(piece)
-        if size >= CHUNK:
+        if size >= least:
             yield b"".join(waiting) if len(waiting) > 1 else piece
             waiting, size = [], 0
-    waiting.append(tarwriter.END)
-    yield b"".join(waiting)
+    waiting.append(tail)
+    if last := b"".join(waiting):
+        yield last
 
 
 class Packer:

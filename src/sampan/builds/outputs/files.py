@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sampan.containers.copying.outgoing import out_of_threads
 from sampan.images import tarwriter
-from sampan.images.packing import CHUNK, Options, Packer
+from sampan.images.packing import Options, Packer, gathered
 
 
 def directory(platform: str) -> str:
@@ -25,17 +25,14 @@ def archive(roots: Sequence[tuple[str, Path]]) -> AsyncIterator[bytes]:
 
 
 def _chunks(roots: Sequence[tuple[str, Path]]) -> Generator[bytes, None, None]:
-    waiting: list[bytes] = []
-    size = 0
+    with contextlib.closing(_members(roots)) as members:
+        yield from gathered(members, tail=tarwriter.END)
+
+
+def _members(roots: Sequence[tuple[str, Path]]) -> Generator[bytes, None, None]:
     for name, place in roots:
         # A packer each: inodes of different roots must not be taken for hard links.
         with contextlib.closing(Packer(Options())) as packer, contextlib.ExitStack() as stack:
             opened = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             stack.callback(os.close, opened)
-            for piece in packer.tree(opened, b".", name.encode()):
-                waiting.append(piece)
-                size += len(piece)
-                if size >= CHUNK:
-                    yield b"".join(waiting)
-                    waiting, size = [], 0
-    yield b"".join([*waiting, tarwriter.END])
+            yield from packer.tree(opened, b".", name.encode())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import contextmanager
 
 from ..commands import Command
 from ..container.limits import ulimit
@@ -30,8 +31,8 @@ def _build(cli: Cli, flags: Flags, args: list[str]) -> int:
 
     _refuse(flags)
     wanted = outputs(flags)
-    if any(output.pushes for output in wanted):
-        _check_push(flags, wanted)
+    if any(output.pushes and not output.names() for output in wanted) and not flags.many("tag"):
+        raise CliError("ERROR: tag is needed when pushing to registry")
     query = build_request.query(cli, flags, wanted)
     context = open_context(
         args[0], flags.text("file"), build_request.named(flags.many("build-context")), flags.many("cache-from")
@@ -50,21 +51,10 @@ def _build(cli: Cli, flags: Flags, args: list[str]) -> int:
         from .build_checks import Checks
 
         shown = Checks(as_json)
-    agents = None
-    if texts := flags.many("ssh"):
-        from .build_ssh import Agents
-
-        agents = Agents(texts)
-    try:
-        if agents is not None:
-            agents.forward(cli)
-            query |= {"ssh": agents.ids, "sshsession": agents.token}
+    with _agents(cli, flags) as forwarded:
         headers = build_request.headers(cli, flags)
-        response = cli.client.request("POST", "/build", query, stream=stream, headers=headers)
+        response = cli.client.request("POST", "/build", query | forwarded, stream=stream, headers=headers)
         result = shown.run(_taking(cli, response.documents(), wanted, context.cache_targets(flags.many("cache-to"))))
-    finally:
-        if agents is not None:
-            agents.close()
     if method == "check":
         return 1 if result.get("warnings") else 0
     if method != "build":
@@ -77,6 +67,23 @@ def _build(cli: Cli, flags: Flags, args: list[str]) -> int:
             _push(cli, [*flags.many("tag"), *output.names()])
     _tell(flags, wanted, result)
     return 0
+
+
+@contextmanager
+def _agents(cli: Cli, flags: Flags) -> Iterator[dict[str, Any]]:
+    """`--ssh`, for as long as the build goes on: its part of the query."""
+    texts = flags.many("ssh")
+    if not texts:
+        yield {}
+        return
+    from .build_ssh import Agents
+
+    agents = Agents(texts)
+    try:
+        agents.forward(cli)
+        yield {"ssh": agents.ids, "sshsession": agents.token}
+    finally:
+        agents.close()
 
 
 def _taking(
@@ -102,12 +109,6 @@ def _compressed(stream: Iterator[bytes]) -> Iterator[bytes]:
         if out := compressor.compress(data):
             yield out
     yield compressor.flush()
-
-
-def _check_push(flags: Flags, wanted: list[Output]) -> None:
-    for output in wanted:
-        if output.pushes and not flags.many("tag") and not output.names():
-            raise CliError("ERROR: tag is needed when pushing to registry")
 
 
 def _push(cli: Cli, tags: list[str]) -> None:

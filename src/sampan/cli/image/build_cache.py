@@ -37,23 +37,18 @@ def _entry(option: str, text: str) -> dict[str, str]:
 
 def sources(texts: list[str]) -> list[dict[str, str]]:
     """`--cache-from`. A local one that is not there is passed over with a warning by the caller, as BuildKit does."""
-    found = []
-    for text in texts:
-        values = _entry("--cache-from", text)
-        if values["type"] == "local" and not values.get("src"):
-            raise CliError("ERROR: local cache importer requires src")
-        found.append(values)
-    return found
+    return _entries("--cache-from", texts, "importer", "src")
 
 
 def targets(texts: list[str]) -> list[dict[str, str]]:
     """`--cache-to`."""
-    found = []
-    for text in texts:
-        values = _entry("--cache-to", text)
-        if values["type"] == "local" and not values.get("dest"):
-            raise CliError("ERROR: local cache exporter requires dest")
-        found.append(values)
+    return _entries("--cache-to", texts, "exporter", "dest")
+
+
+def _entries(option: str, texts: list[str], who: str, place: str) -> list[dict[str, str]]:
+    found = [_entry(option, text) for text in texts]
+    if any(values["type"] == "local" and not values.get(place) for values in found):
+        raise CliError(f"ERROR: local cache {who} requires {place}")
     return found
 
 
@@ -68,12 +63,15 @@ def reachable(directory: str, version: str) -> Callable[[str, bool], bool]:
     when it is none."""
     from json import load
 
-    def read(name: str) -> Any:
+    def read(name: str) -> dict[str, Any]:
         try:
             with open(os.path.join(directory, name), encoding="utf-8") as file:
-                return load(file)
+                found = load(file)
         except (OSError, ValueError) as error:
             raise CliError(f"ERROR: {directory} is no OCI layout: {name}: {error}") from None
+        if not isinstance(found, dict):
+            raise CliError(f"ERROR: {directory} is no OCI layout: {name} is no object")
+        return found
 
     wanted = {"index.json", "oci-layout", "blobs", "blobs/sha256"}
 

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 _TYPES = ("local", "tar", "oci", "docker", "image", "registry")
 _ANNOTATION = re.compile(r"(?:([a-z-]+(?:,[a-z-]+)*)?(?:\[([A-Za-z0-9_/-]+)\])?:)?(\S+)")
 _PLACES = ("manifest", "index", "manifest-descriptor", "index-descriptor")
-_FALSE = ("0", "f", "F", "false", "FALSE", "False")
 
 
 class Output:
@@ -35,10 +34,9 @@ class Output:
         self.attributes = attributes
         self.destination = destination
         self.to_stdout = destination == "-"
-        self.unpacks = type == "local" or attributes.pop("tar", "") in _FALSE[:]
-        self.pushes = type in ("image", "registry") and attributes.get("push", str(type == "registry")).lower() in (
-            "true", "1", "t", "",
-        )  # fmt: skip
+        self.unpacks = type == "local" or not _flag(attributes, "tar", True)
+        attributes.pop("tar", None)
+        self.pushes = type in ("image", "registry") and _flag(attributes, "push", type == "registry")
 
     @property
     def streams(self) -> bool:
@@ -63,6 +61,19 @@ class Output:
             write_stdout(ask())
         else:
             write_atomically(self.destination, ask, "failed to write the output: ")
+
+
+def _flag(attributes: dict[str, str], name: str, default: bool) -> bool:
+    """A name without a value is true."""
+    from sampan.golang import boolean
+
+    text = attributes.get(name)
+    if text is None:
+        return default
+    try:
+        return boolean(text or "true")
+    except ValueError:
+        raise CliError(f"ERROR: non-bool value {text} specified for {name}") from None
 
 
 class _Reader:
