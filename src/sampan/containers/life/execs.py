@@ -154,7 +154,7 @@ class Execs:
         record = self._context.roster.by_id(exec_.container_id)
         if record is not None and exec_.id in record.container.exec_ids:
             record.container.exec_ids.remove(exec_.id)
-        if (event := self._ended.get(exec_.id)) is not None:
+        if (event := self._ended.pop(exec_.id, None)) is not None:
             event.set()
 
     def container_ended(self, record: Record) -> None:
