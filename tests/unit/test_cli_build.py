@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from sampan.cli.errors import CliError
 from sampan.cli.image import build_cache, build_output, build_ssh
 from sampan.cli.image.build_attest import provenance
 from sampan.cli.image.build_context import _layout
+from sampan.cli.image.build_progress import Plain
 
 
 class Given:
@@ -127,3 +129,20 @@ def test_ssh_needs_an_agent_or_readable_keys(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "key").write_text("no key\n")
     with pytest.raises(CliError, match="no key found"):
         build_ssh._check(str(tmp_path / "key"))
+
+
+def test_a_character_in_two_pieces_is_one_and_only_the_end_of_long_output_is_kept(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def output(data: bytes, stream: int = 1) -> dict[str, Any]:
+        return {"event": "output", "step": 0, "stream": stream, "data": base64.b64encode(data).decode()}
+
+    text = "é\n".encode()
+    events = [{"event": "started", "step": 0, "keyword": "RUN", "name": "RUN x"}, output(text[:1])]
+    events += [output(b"other\n", 2), output(text[1:])]
+    events += [output(b"%d\n" % number) for number in range(1000)]
+    shown = Plain(False)
+    shown.run(events)
+    told = capsys.readouterr().err
+    assert " é\n" in told and " other\n" in told and "�" not in told
+    assert "".join(shown.logs[0]).splitlines()[-1] == "999" and len(shown.logs[0]) < 300

@@ -332,21 +332,22 @@ class TarReader:
 
     def _sparse_map_in_data(self, entry: Entry) -> list[tuple[int, int]]:
         """Format 1.0: the map comes first in the data, decimal lines padded to whole blocks."""
-        text = b""
-        wanted = -1
+        blocks: list[bytes] = []
+        ended, wanted = 0, -1
         while True:
-            lines = text.split(b"\n")
-            if wanted < 0 and len(lines) > 1:
-                wanted = int(lines[0])
+            if wanted < 0 and ended:
+                wanted = int(b"".join(blocks).partition(b"\n")[0])
                 if not 0 <= wanted <= _SPARSE_LIMIT:
                     raise ValueError
-            if wanted >= 0 and len(lines) - 1 >= 1 + 2 * wanted:
+            if wanted >= 0 and ended >= 1 + 2 * wanted:
                 break
-            if self._left < BLOCK or len(text) > SPECIAL_LIMIT:
+            if self._left < BLOCK or len(blocks) * BLOCK > SPECIAL_LIMIT:
                 raise ValueError
             self._left -= BLOCK
-            text += self._block()
+            blocks.append(self._block())
+            ended += blocks[-1].count(b"\n")
         entry.size = self._left
+        lines = b"".join(blocks).split(b"\n")
         numbers = [int(line) for line in lines[1 : 1 + 2 * wanted]]
         return list(zip(numbers[::2], numbers[1::2], strict=True))
 

@@ -17,17 +17,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sampan.images import diff, layers, manifests
-from sampan.images.content import Ingest
+from sampan.images.content import CHUNK, Ingest
 from sampan.images.diff import Change
 from sampan.images.digests import chain_ids, digest
 from sampan.images.holdings import Holdings, Lease
 from sampan.images.importing import encode_config
 from sampan.images.manifests import Descriptor, Manifest
 from sampan.images.model import ImageConfig
+from sampan.images.packing import gathered
 from sampan.images.references import Reference
 from sampan.linux import trees
-
-_GATHER = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,15 +79,8 @@ def _store(holdings: Holdings, upper: Path, changes: Sequence[Change], lease: Le
 
 
 def _write(ingest: Ingest, upper: Path, changes: Sequence[Change]) -> None:
-    waiting: list[bytes] = []
-    size = 0
-    for piece in diff.layer(upper, changes):
-        waiting.append(piece)
-        size += len(piece)
-        if size >= _GATHER:
-            ingest.write(b"".join(waiting))
-            waiting, size = [], 0
-    ingest.write(b"".join(waiting))
+    for chunk in gathered(diff.layer(upper, changes), CHUNK):
+        ingest.write(chunk)
 
 
 def _prune(upper: Path, changes: Sequence[Change]) -> None:

@@ -37,8 +37,6 @@ class Expiry:
         while True:
             try:
                 await self.run()
-            except asyncio.CancelledError:
-                raise
             except Exception:
                 log.exception("removing unused images failed")
             await asyncio.sleep(INTERVAL)

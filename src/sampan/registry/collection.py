@@ -73,8 +73,6 @@ class Collector:
             await asyncio.sleep(interval)
             try:
                 await self.run()
-            except asyncio.CancelledError:
-                raise
             except Exception:
                 log.exception("collection failed")
 

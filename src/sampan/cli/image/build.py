@@ -46,7 +46,7 @@ def _build(cli: Cli, flags: Flags, args: list[str]) -> int:
     if flags.yes("compress"):
         stream = _compressed(stream)
     method, as_json = build_request.call(flags)
-    shown = display(cli, flags.text("progress"), flags.yes("quiet") and method == "build", flags.yes("explain"))
+    shown = display(flags.text("progress"), flags.yes("quiet") and method == "build", flags.yes("explain"))
     if method == "check":
         from .build_checks import Checks
 

@@ -7,15 +7,16 @@ from __future__ import annotations
 import os
 import sys
 import time
+from codecs import getincrementaldecoder
+from collections import deque
 
 from ..errors import CliError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from codecs import IncrementalDecoder
     from collections.abc import Iterable
     from typing import Any
-
-    from ..session import Cli
 
 _SHOWN = frozenset({"FROM", "RUN", "COPY", "ADD", "WORKDIR", "EXPORT"})
 """As in BuildKit: what only changes the configuration is no line of its own."""
@@ -23,9 +24,10 @@ _REDRAW = 0.1
 _QUIET = 0.5
 _TAIL = 6
 _EXIT = "The command '"
-
-
 _AROUND = 1_000_000
+"""Number of the first step that is none of the Dockerfile's."""
+_KEPT = 200
+"""Pieces of a step's output: the last lines are shown, the rest went by."""
 
 
 def _as_step(event: dict[str, Any]) -> dict[str, Any]:
@@ -44,7 +46,8 @@ class Progress:
         self._explain = explain
         self.result: dict[str, Any] = {}
         self.warnings: list[dict[str, Any]] = []
-        self.logs: dict[int, list[str]] = {}
+        self.logs: dict[int, deque[str]] = {}
+        self._decoders: dict[tuple[int, int], IncrementalDecoder] = {}
         self.names: dict[int, str] = {}
         self.keywords: dict[int, str] = {}
 
@@ -69,10 +72,8 @@ class Progress:
         if kind == "started":
             self.names[step], self.keywords[step] = event["name"], event["keyword"]
         elif kind == "output":
-            from binascii import a2b_base64
-
-            event["text"] = a2b_base64(event["data"]).decode("utf-8", "replace")
-            self.logs.setdefault(step, []).append(event["text"])
+            event["text"] = self._text(step, event)
+            self.logs.setdefault(step, deque(maxlen=_KEPT)).append(event["text"])
         elif kind == "warned":
             self.warnings.append(event)
         elif kind == "described":
@@ -80,11 +81,21 @@ class Progress:
         elif kind == "finished":
             self.result = {key: event.get(key) for key in ("image", "tags", "manifest", "described", "provenance")}
 
+    def _text(self, step: int, event: dict[str, Any]) -> str:
+        """A character may come in two pieces."""
+        from binascii import a2b_base64
+
+        key = (step, event.get("stream", 1))
+        decoder = self._decoders.get(key)
+        if decoder is None:
+            decoder = self._decoders[key] = getincrementaldecoder("utf-8")("replace")
+        return decoder.decode(a2b_base64(event["data"]))
+
     def _fail(self, event: dict[str, Any]) -> None:
         detail = event["errorDetail"]
         message, code = detail["message"], detail.get("code", 0)
         step = event.get("step", -1)
-        log = "".join(self.logs.get(step, []))
+        log = "".join(self.logs.get(step, ()))
         out = ""
         if step in self.names:
             out = f"------\n > {self.names[step]}:\n"
@@ -255,7 +266,7 @@ class Screen(Progress):
             if self._reasons.get(step):
                 lines.append(f" => => not cached: {self._reasons[step]}"[:width])
             if running and not final:
-                tail = "".join(self.logs.get(step, [])[-200:]).splitlines()[-_TAIL:]
+                tail = "".join(self.logs.get(step, ())).splitlines()[-_TAIL:]
                 lines += [f" => => # {line}"[:width] for line in tail]
         if not final:
             lines = [lines[0], *lines[1:][-(height - 2) :]]
@@ -265,9 +276,8 @@ class Screen(Progress):
         self._drawn = len(lines)
 
 
-def display(cli: Cli, progress: str, quiet: bool, explain: bool) -> Progress:
+def display(progress: str, quiet: bool, explain: bool) -> Progress:
     """For `--progress`. Raises `CliError` for an unknown one."""
-    del cli
     if quiet or progress == "quiet":
         return Quiet(explain)
     if progress == "rawjson":
