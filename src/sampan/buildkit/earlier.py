@@ -72,7 +72,3 @@ class Earlier:
     def _drop(self, key: tuple[str, str]) -> None:
         if (contents := self._kept.pop(key, None)) is not None:
             contents.close()
-
-    def close(self) -> None:
-        for key in list(self._kept):
-            self._drop(key)

@@ -154,8 +154,9 @@ class Holdings:
             except InterruptedError:
                 break
             except (SampanError, OSError) as error:
-                log.info("blob %s stays as it is: %s", diff_id, error)
-                self._unfoldable.add(diff_id)
+                if self.snapshots.has_layer(chains[0]):  # else it was removed meanwhile
+                    log.info("blob %s stays as it is: %s", diff_id, error)
+                    self._unfoldable.add(diff_id)
         return folded
 
     def _fold(self, digest: str, chain: str) -> bool:
