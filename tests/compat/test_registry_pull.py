@@ -129,10 +129,10 @@ async def test_basic_credentials(images: Images, tmp_path: Path) -> None:
 
 
 async def test_a_large_layer_arrives_whole(images: Images, registry: Registry) -> None:
-    from sampan.images import tarwriter
+    from sampan.images.tar import writer
 
     content = hashlib.shake_256(b"large").digest(24 << 20)
-    tar = tarwriter.header(b"large", b"0", size=len(content)) + content + tarwriter.END
+    tar = writer.header(b"large", b"0", size=len(content)) + content + writer.END
     config = json.dumps(
         {"os": "linux", "architecture": "amd64", "rootfs": {"type": "layers", "diff_ids": [digest(tar)]}}
     ).encode()

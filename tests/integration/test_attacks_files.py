@@ -17,7 +17,7 @@ from sampan.containers.copying.views import Views
 from sampan.containers.model import Config, Container, HostConfig, MountPoint
 from sampan.errors import SampanError
 from sampan.images import Snapshots
-from sampan.images.packing import pack
+from sampan.images.tar.packing import pack
 from sampan.linux import mounts, openat2
 from sampan.linux.copying import copy_tree
 from sampan.linux.libc import libc

@@ -27,10 +27,10 @@ from hypothesis import strategies as st
 
 from sampan.errors import SampanError
 from sampan.images import Images, Snapshots, layers, manifests
-from sampan.images.archive import BadArchive
 from sampan.images.digests import digest
 from sampan.images.layers import Applied, BadLayer
 from sampan.images.model import RunConfig
+from sampan.images.tar.reader import BadArchive
 from sampan.linux import mounts
 from sampan.store import Database, EventLog
 

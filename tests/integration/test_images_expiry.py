@@ -22,10 +22,10 @@ async def once(data: bytes) -> AsyncIterator[bytes]:
 
 
 def tar(size: int) -> bytes:
-    from sampan.images import tarwriter
+    from sampan.images.tar import writer
 
     content = os.urandom(size)
-    return tarwriter.header(b"file", b"0", size=size) + content + tarwriter.END
+    return writer.header(b"file", b"0", size=size) + content + writer.END
 
 
 @pytest.fixture

@@ -18,7 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sampan.errors import SampanError
-from sampan.images import Images, Snapshots, folding
+from sampan.images import Images, Snapshots
+from sampan.images.content import folding
 from sampan.images.digests import digest
 from sampan.store import Database, EventLog
 from support.images import docker_archive

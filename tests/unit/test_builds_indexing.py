@@ -15,7 +15,7 @@ from sampan.builds.context import Context, lay
 from sampan.builds.indexing import Index
 from sampan.builds.sources import Source
 from sampan.errors import InvalidParameter, SampanError
-from sampan.images.tarheaders import BadArchive
+from sampan.images.tar.headers import BadArchive
 
 
 def tar(*members: tuple[str, bytes | str], mode: int = 0o644) -> bytes:

@@ -19,10 +19,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sampan.errors import SampanError
-from sampan.images import compression, tarwriter
-from sampan.images.archive import BadArchive, Entry, TarReader
+from sampan.images import compression
 from sampan.images.layers import BadLayer, clean_name
-from sampan.images.tarwriter import Meta
+from sampan.images.tar import writer
+from sampan.images.tar.reader import BadArchive, Entry, TarReader
+from sampan.images.tar.writer import Meta
 
 
 def pieces(data: bytes, size: int) -> Iterator[bytes]:
@@ -114,9 +115,9 @@ def test_what_is_written_is_read_back(files: list[tuple[str, bytes, int, int, in
     data = b""
     for name, content, mode, uid, mtime in files:
         meta = Meta(mode, uid, uid, mtime)
-        data += tarwriter.header(name.encode(), b"0", meta, size=len(content), xattrs={"user.x": content[:9]})
-        data += content + tarwriter.padding(len(content))
-    found = read(data + tarwriter.END, size)
+        data += writer.header(name.encode(), b"0", meta, size=len(content), xattrs={"user.x": content[:9]})
+        data += content + writer.padding(len(content))
+    found = read(data + writer.END, size)
     assert [
         (e.name.decode(), content, e.mode, e.uid, e.mtime // 10**9, (e.xattrs or {})["user.x"]) for e, content in found
     ] == [(name, content, mode, uid, mtime, content[:9]) for name, content, mode, uid, mtime in files]

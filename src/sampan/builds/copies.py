@@ -24,11 +24,11 @@ from sampan.builds.work import Step, Work, stepped
 from sampan.containers.copying.extracting import Rules, extract
 from sampan.errors import InvalidParameter, SampanError
 from sampan.images import building
-from sampan.images.archive import TarReader
 from sampan.images.building import SealedLayer
 from sampan.images.compression import decompress
 from sampan.images.pipe import finished
-from sampan.images.tarheaders import BadArchive
+from sampan.images.tar.headers import BadArchive
+from sampan.images.tar.reader import TarReader
 from sampan.linux import openat2
 from sampan.runtime import users
 

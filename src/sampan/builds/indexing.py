@@ -18,18 +18,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sampan.errors import SampanError
-from sampan.images import tarheaders
-from sampan.images.archive import TarReader
 from sampan.images.compression import decompress
-from sampan.images.tarheaders import Entry
+from sampan.images.tar import headers
+from sampan.images.tar.headers import Entry
+from sampan.images.tar.reader import TarReader
 
 _KINDS = {
-    tarheaders.FILE: stat.S_IFREG,
-    tarheaders.DIRECTORY: stat.S_IFDIR,
-    tarheaders.SYMLINK: stat.S_IFLNK,
-    tarheaders.CHARACTER: stat.S_IFCHR,
-    tarheaders.BLOCKDEV: stat.S_IFBLK,
-    tarheaders.FIFO: stat.S_IFIFO,
+    headers.FILE: stat.S_IFREG,
+    headers.DIRECTORY: stat.S_IFDIR,
+    headers.SYMLINK: stat.S_IFLNK,
+    headers.CHARACTER: stat.S_IFCHR,
+    headers.BLOCKDEV: stat.S_IFBLK,
+    headers.FIFO: stat.S_IFIFO,
 }
 _MAX_LINKS = 40
 
@@ -109,7 +109,7 @@ class Index:
         parent.children[last] = node
 
     def _node(self, entry: Entry, reader: TarReader, name: str) -> Node:
-        if entry.type == tarheaders.LINK:
+        if entry.type == headers.LINK:
             target = self.find(posixpath.normpath("/" + os.fsdecode(entry.link)), follow=False)
             if target is None or target.is_directory:
                 raise SampanError(f"link /{name}: no such file or directory")

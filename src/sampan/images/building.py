@@ -24,8 +24,8 @@ from sampan.images.holdings import Holdings, Lease
 from sampan.images.importing import encode_config
 from sampan.images.manifests import Descriptor, Manifest
 from sampan.images.model import ImageConfig
-from sampan.images.packing import gathered
 from sampan.images.references import Reference
+from sampan.images.tar.packing import gathered
 from sampan.linux import trees
 
 

@@ -19,10 +19,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from sampan.images import tarwriter
-from sampan.images.packing import Options, Packer
-from sampan.images.tarheaders import FILE
-from sampan.images.tarwriter import Meta
+from sampan.images.tar import writer
+from sampan.images.tar.headers import FILE
+from sampan.images.tar.packing import Options, Packer
+from sampan.images.tar.writer import Meta
 from sampan.linux import openat2
 
 _MARK = Meta(mode=0o600)
@@ -215,7 +215,7 @@ def layer(upper: Path, listed: Sequence[Change]) -> Iterator[bytes]:
                 above, _, base = change.path.lstrip("/").rpartition("/")
                 if change.kind == DELETED:
                     name = f"{above}/.wh.{base}" if above else f".wh.{base}"
-                    yield tarwriter.header(os.fsencode(name), FILE, _MARK)
+                    yield writer.header(os.fsencode(name), FILE, _MARK)
                     continue
                 if parent < 0 or above != head:
                     if parent >= 0:
@@ -226,7 +226,7 @@ def layer(upper: Path, listed: Sequence[Change]) -> Iterator[bytes]:
         finally:
             if parent >= 0:
                 os.close(parent)
-    yield tarwriter.END
+    yield writer.END
 
 
 def _open_beneath(root: int, path: str) -> int:

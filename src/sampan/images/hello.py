@@ -18,12 +18,13 @@ from dataclasses import dataclass
 
 import msgspec
 
-from sampan.images import manifests, tarwriter
+from sampan.images import manifests
 from sampan.images.digests import digest
 from sampan.images.manifests import Descriptor, Index, Manifest
 from sampan.images.model import Platform
 from sampan.images.references import Reference
-from sampan.images.tarwriter import Meta
+from sampan.images.tar import writer
+from sampan.images.tar.writer import Meta
 
 NAME = "sampan/hello"
 REFERENCE = Reference("docker.io", NAME, "latest")
@@ -185,8 +186,8 @@ def elf(architecture: str, text: bytes = TEXT.encode()) -> bytes:
 
 
 def _layer(binary: bytes) -> bytes:
-    head = tarwriter.header(b"hello", b"0", Meta(mode=0o755, mtime=_EPOCH), size=len(binary))
-    return head + binary + tarwriter.padding(len(binary)) + tarwriter.END
+    head = writer.header(b"hello", b"0", Meta(mode=0o755, mtime=_EPOCH), size=len(binary))
+    return head + binary + writer.padding(len(binary)) + writer.END
 
 
 def _image(platform: Platform) -> tuple[Descriptor, dict[str, bytes]]:
@@ -260,13 +261,13 @@ def layout(only: Platform | None = None) -> dict[str, bytes]:
 
 def archive(files: dict[str, bytes]) -> bytes:
     """A layout as one tar, for `load`."""
-    out = [tarwriter.header(b"blobs/", b"5", Meta(mode=0o755, mtime=_EPOCH))]
-    out.append(tarwriter.header(b"blobs/sha256/", b"5", Meta(mode=0o755, mtime=_EPOCH)))
+    out = [writer.header(b"blobs/", b"5", Meta(mode=0o755, mtime=_EPOCH))]
+    out.append(writer.header(b"blobs/sha256/", b"5", Meta(mode=0o755, mtime=_EPOCH)))
     for name in sorted(files):
         data = files[name]
         out += [
-            tarwriter.header(name.encode(), b"0", Meta(mtime=_EPOCH), size=len(data)),
+            writer.header(name.encode(), b"0", Meta(mtime=_EPOCH), size=len(data)),
             data,
-            tarwriter.padding(len(data)),
+            writer.padding(len(data)),
         ]
-    return b"".join(out) + tarwriter.END
+    return b"".join(out) + writer.END

@@ -19,9 +19,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from sampan.errors import SampanError
-from sampan.images import durability, layers, references
+from sampan.images import layers, references
 from sampan.images.catalog import Catalog, ImageRecord
-from sampan.images.content import CHUNK, ContentStore
+from sampan.images.content import CHUNK, ContentStore, durability
 from sampan.images.snapshots import Snapshots, purge
 from sampan.images.transfers import Transfers
 from sampan.store import Database

@@ -27,12 +27,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sampan.errors import InvalidParameter
-from sampan.images import tarheaders
-from sampan.images.archive import TarReader
 from sampan.images.compression import Ahead, decompress
 from sampan.images.content import DiskFull
 from sampan.images.parents import Parents
-from sampan.images.tarheaders import Entry
+from sampan.images.tar import headers
+from sampan.images.tar.headers import Entry
+from sampan.images.tar.reader import TarReader
 from sampan.linux import openat2, trees
 from sampan.linux.libc import libc
 
@@ -163,17 +163,17 @@ class _Applier:
     def _make(self, name: bytes, head: bytes, base: bytes, entry: Entry, reader: TarReader) -> None:
         parent = self._parents.get(head)
         kind = entry.type
-        if kind == tarheaders.FILE:
+        if kind == headers.FILE:
             self._file(name, parent, base, entry, reader)
-        elif kind == tarheaders.DIRECTORY:
+        elif kind == headers.DIRECTORY:
             self._directory(name, parent, base, entry)
-        elif kind == tarheaders.SYMLINK:
+        elif kind == headers.SYMLINK:
             self._fresh(name, parent, base, lambda: os.symlink(entry.link, base, dir_fd=parent))
             self.size += len(entry.link)
             self._settle(parent, base, entry, link=True)
-        elif kind == tarheaders.LINK:
+        elif kind == headers.LINK:
             self._hard_link(name, parent, base, entry)
-        elif kind in (tarheaders.CHARACTER, tarheaders.BLOCKDEV, tarheaders.FIFO):
+        elif kind in (headers.CHARACTER, headers.BLOCKDEV, headers.FIFO):
             self._node(name, parent, base, entry)
         else:
             raise BadLayer(f"invalid layer: entry {entry.shown!r} has the unsupported type {kind!r}")
@@ -273,9 +273,9 @@ class _Applier:
         return BadLayer(f"invalid layer: hard link {entry.shown!r} -> {target!r}: {error.strerror}")
 
     def _node(self, name: bytes, parent: int, base: bytes, entry: Entry) -> None:
-        kinds = {tarheaders.CHARACTER: stat.S_IFCHR, tarheaders.BLOCKDEV: stat.S_IFBLK, tarheaders.FIFO: stat.S_IFIFO}
+        kinds = {headers.CHARACTER: stat.S_IFCHR, headers.BLOCKDEV: stat.S_IFBLK, headers.FIFO: stat.S_IFIFO}
         mode = entry.mode | kinds[entry.type]
-        device = os.makedev(entry.major, entry.minor) if entry.type != tarheaders.FIFO else 0
+        device = os.makedev(entry.major, entry.minor) if entry.type != headers.FIFO else 0
         self._fresh(name, parent, base, lambda: os.mknod(base, mode, device, dir_fd=parent))
         self._settle(parent, base, entry)
 

@@ -12,12 +12,13 @@ from collections.abc import AsyncIterator, Sequence
 
 import msgspec
 
-from sampan.images import manifests, tarwriter
+from sampan.images import manifests
 from sampan.images.content import CHUNK
 from sampan.images.holdings import Holdings, Lease
 from sampan.images.manifests import Descriptor, Index, Manifest
 from sampan.images.references import Reference
-from sampan.images.tarwriter import Meta
+from sampan.images.tar import writer
+from sampan.images.tar.writer import Meta
 
 _FILE, _DIRECTORY = Meta(mode=0o644), Meta(mode=0o755)
 
@@ -60,18 +61,18 @@ async def archive(
     files = {"index.json": manifests.encode(index), "oci-layout": b'{"imageLayoutVersion":"1.0.0"}'}
     if docker:
         files["manifest.json"] = docker
-    yield tarwriter.header(b"blobs/", b"5", _DIRECTORY) + tarwriter.header(b"blobs/sha256/", b"5", _DIRECTORY)
+    yield writer.header(b"blobs/", b"5", _DIRECTORY) + writer.header(b"blobs/sha256/", b"5", _DIRECTORY)
     for digest in sorted(set(blobs)):
         descriptor = await asyncio.to_thread(holdings.content.open, digest)
         try:
             size = os.fstat(descriptor).st_size
-            yield tarwriter.header(_path(digest).encode(), b"0", _FILE, size=size)
+            yield writer.header(_path(digest).encode(), b"0", _FILE, size=size)
             while chunk := await asyncio.to_thread(os.read, descriptor, CHUNK):
                 yield chunk
-            yield tarwriter.padding(size)
+            yield writer.padding(size)
         finally:
             os.close(descriptor)
     tail = b""
     for name, data in sorted(files.items()):
-        tail += tarwriter.header(name.encode(), b"0", _FILE, size=len(data)) + data + tarwriter.padding(len(data))
-    yield tail + tarwriter.END
+        tail += writer.header(name.encode(), b"0", _FILE, size=len(data)) + data + writer.padding(len(data))
+    yield tail + writer.END

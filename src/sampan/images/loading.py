@@ -18,7 +18,6 @@ import msgspec
 
 from sampan.errors import InvalidParameter, SampanError
 from sampan.images import compression, layers, manifests, platforms, references
-from sampan.images.archive import TarReader
 from sampan.images.content import CHUNK
 from sampan.images.digests import chain_ids, digest
 from sampan.images.holdings import Holdings, Lease
@@ -27,7 +26,8 @@ from sampan.images.model import ImageConfig, Platform
 from sampan.images.pipe import Pipe, feed
 from sampan.images.progress import LayerProgress, Progress
 from sampan.images.references import Reference
-from sampan.images.tarheaders import FILE, LINK, SYMLINK, Entry
+from sampan.images.tar.headers import FILE, LINK, SYMLINK, Entry
+from sampan.images.tar.reader import TarReader
 
 _SMALL = 4 << 20
 _SMALL_TOTAL = 64 << 20

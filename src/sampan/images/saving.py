@@ -15,14 +15,15 @@ from dataclasses import dataclass, field
 import msgspec
 
 from sampan.errors import NotFound
-from sampan.images import manifests, references, tarwriter
+from sampan.images import manifests, references
 from sampan.images.catalog import Catalog
 from sampan.images.content import CHUNK
 from sampan.images.holdings import Holdings
 from sampan.images.manifests import Descriptor, Index, Manifest
 from sampan.images.model import Platform
 from sampan.images.references import Reference
-from sampan.images.tarwriter import Meta
+from sampan.images.tar import writer
+from sampan.images.tar.writer import Meta
 
 _FILE, _DIRECTORY = Meta(mode=0o644), Meta(mode=0o755)
 
@@ -131,27 +132,27 @@ async def archive(holdings: Holdings, chosen: list[Chosen]) -> AsyncIterator[byt
     async with holdings.lease() as lease:
         files, blobs = await asyncio.to_thread(_files, holdings, chosen)
         lease.hold(*blobs)
-        yield tarwriter.header(b"blobs/", b"5", _DIRECTORY) + tarwriter.header(b"blobs/sha256/", b"5", _DIRECTORY)
+        yield writer.header(b"blobs/", b"5", _DIRECTORY) + writer.header(b"blobs/sha256/", b"5", _DIRECTORY)
         for digest in sorted(blobs):
             async for chunk in _blob(holdings, digest):
                 yield chunk
         tail = b""
         for name, data in files.items():
-            tail += tarwriter.header(name.encode(), b"0", _FILE, size=len(data)) + data + tarwriter.padding(len(data))
-        yield tail + tarwriter.END
+            tail += writer.header(name.encode(), b"0", _FILE, size=len(data)) + data + writer.padding(len(data))
+        yield tail + writer.END
 
 
 async def _blob(holdings: Holdings, digest: str) -> AsyncIterator[bytes]:
     descriptor = await asyncio.to_thread(holdings.content.open, digest)
     try:
         size = os.fstat(descriptor).st_size
-        head = tarwriter.header(_path(digest).encode(), b"0", _FILE, size=size)
+        head = writer.header(_path(digest).encode(), b"0", _FILE, size=size)
         if size <= CHUNK:
-            yield head + await asyncio.to_thread(os.read, descriptor, size) + tarwriter.padding(size)
+            yield head + await asyncio.to_thread(os.read, descriptor, size) + writer.padding(size)
             return
         yield head
         while chunk := await asyncio.to_thread(os.read, descriptor, CHUNK):
             yield chunk
-        yield tarwriter.padding(size)
+        yield writer.padding(size)
     finally:
         os.close(descriptor)

@@ -29,8 +29,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from sampan.errors import NotFound, SampanError
-from sampan.images import diff, durability
-from sampan.images.content import DiskFull, hex_of
+from sampan.images import diff
+from sampan.images.content import DiskFull, durability, hex_of
 from sampan.images.diff import Change
 from sampan.linux import mounts, trees
 

@@ -28,7 +28,7 @@ class EngineStorage(Directory):
     def linked(self, digest: str) -> None:
         self._linked.add(digest)
 
-    # A blob of the engine's may have no file: its layer has the bytes (images.folding).
+    # A blob of the engine's may have no file: its layer has the bytes (`images.content.folding`).
     async def blob_size(self, digest: str) -> int | None:
         if not digest.startswith("sha256:"):
             return await super().blob_size(digest)

@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator, Generator, Sequence
 from pathlib import Path
 
 from sampan.containers.copying.outgoing import out_of_threads
-from sampan.images import tarwriter
-from sampan.images.packing import Options, Packer, gathered
+from sampan.images.tar import writer
+from sampan.images.tar.packing import Options, Packer, gathered
 
 
 def directory(platform: str) -> str:
@@ -26,7 +26,7 @@ def archive(roots: Sequence[tuple[str, Path]]) -> AsyncIterator[bytes]:
 
 def _chunks(roots: Sequence[tuple[str, Path]]) -> Generator[bytes, None, None]:
     with contextlib.closing(_members(roots)) as members:
-        yield from gathered(members, tail=tarwriter.END)
+        yield from gathered(members, tail=writer.END)
 
 
 def _members(roots: Sequence[tuple[str, Path]]) -> Generator[bytes, None, None]:

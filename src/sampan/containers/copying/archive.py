@@ -20,7 +20,7 @@ from sampan.containers.copying.extracting import Rules, extract
 from sampan.containers.copying.views import Views
 from sampan.containers.model import Container
 from sampan.errors import Forbidden, InvalidParameter, NotFound, SampanError
-from sampan.images.packing import pack
+from sampan.images.tar.packing import pack
 from sampan.linux import openat2
 from sampan.runtime import users
 
@@ -63,7 +63,7 @@ def stat_path(views: Views, container: Container, rootfs: Path, path: str, ref: 
 
 
 class Download:
-    """GET: `stat`, then an iterator of tar chunks (see `images.packing`). `close` it, also unread."""
+    """GET: `stat`, then an iterator of tar chunks (see `images.tar.packing`). `close` it, also unread."""
 
     def __init__(self, views: Views, container: Container, rootfs: Path, path: str, ref: str) -> None:
         """Blocks."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sampan.containers.copying.views import Views
 from sampan.containers.model import Container
-from sampan.images.packing import Options, pack
+from sampan.images.tar.packing import Options, pack
 
 
 class Export:

@@ -18,13 +18,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from sampan.errors import InvalidParameter, SampanError
-from sampan.images import tarheaders
-from sampan.images.archive import TarReader
 from sampan.images.compression import decompress
-from sampan.images.tarheaders import Entry
+from sampan.images.tar import headers
+from sampan.images.tar.headers import Entry
+from sampan.images.tar.reader import TarReader
 from sampan.linux import openat2, trees
 
-_NODES = {tarheaders.CHARACTER: stat.S_IFCHR, tarheaders.BLOCKDEV: stat.S_IFBLK, tarheaders.FIFO: stat.S_IFIFO}
+_NODES = {headers.CHARACTER: stat.S_IFCHR, headers.BLOCKDEV: stat.S_IFBLK, headers.FIFO: stat.S_IFIFO}
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _PARENTS = 64
 
@@ -71,7 +71,7 @@ class _Extractor:
         if name == ".." or name.startswith("../"):
             raise SampanError(f'"{name}" is outside of "{self._base or "/"}"')
         if name == ".":
-            if self._rules.root and entry.type == tarheaders.DIRECTORY:
+            if self._rules.root and entry.type == headers.DIRECTORY:
                 self._settle_root(entry)
             return
         path = f"{self._base}/{name}"
@@ -109,7 +109,7 @@ class _Extractor:
             found = os.stat(last, dir_fd=parent, follow_symlinks=False)
         except FileNotFoundError:
             return False
-        old, new = stat.S_ISDIR(found.st_mode), entry.type == tarheaders.DIRECTORY
+        old, new = stat.S_ISDIR(found.st_mode), entry.type == headers.DIRECTORY
         if old and new:
             return True
         if self._rules.keep_kind and old:
@@ -130,9 +130,9 @@ class _Extractor:
             os.close(self._parents.pop(gone))
 
     def _make(self, parent: int, last: str, path: str, entry: Entry, reader: TarReader, merged: bool) -> None:
-        if entry.type == tarheaders.FILE:
+        if entry.type == headers.FILE:
             self._file(parent, last, entry, reader)
-        elif entry.type == tarheaders.DIRECTORY:
+        elif entry.type == headers.DIRECTORY:
             if not merged:
                 os.mkdir(last, 0o700, dir_fd=parent)
             opened = os.open(last, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
@@ -141,15 +141,15 @@ class _Extractor:
             finally:
                 os.close(opened)
             self._times[path] = entry.mtime
-        elif entry.type == tarheaders.LINK:
+        elif entry.type == headers.LINK:
             self._link(parent, last, entry)
-        elif entry.type == tarheaders.SYMLINK:
+        elif entry.type == headers.SYMLINK:
             os.symlink(entry.link, os.fsencode(last), dir_fd=parent)
             uid, gid = self._owner(entry)
             os.chown(last, uid, gid, dir_fd=parent, follow_symlinks=False)
             os.utime(last, ns=(entry.mtime, entry.mtime), dir_fd=parent, follow_symlinks=False)
         elif entry.type in _NODES:
-            device = os.makedev(entry.major, entry.minor) if entry.type != tarheaders.FIFO else 0
+            device = os.makedev(entry.major, entry.minor) if entry.type != headers.FIFO else 0
             os.mknod(last, _NODES[entry.type] | 0o600, device, dir_fd=parent)
             self._settle_node(parent, last, entry)
         else:
@@ -237,8 +237,8 @@ def _pieces(entry: Entry, reader: TarReader) -> Iterator[tuple[int, memoryview]]
 
 def _operation(entry: Entry) -> str:
     return {
-        tarheaders.DIRECTORY: "mkdir",
-        tarheaders.LINK: "link",
-        tarheaders.SYMLINK: "symlink",
-        tarheaders.FILE: "open",
+        headers.DIRECTORY: "mkdir",
+        headers.LINK: "link",
+        headers.SYMLINK: "symlink",
+        headers.FILE: "open",
     }.get(entry.type, "mknod")

@@ -13,8 +13,8 @@ from contextlib import ExitStack
 
 from sampan.containers.copying.extracting import Rules, extract
 from sampan.containers.copying.outgoing import out_of_threads
-from sampan.images.packing import Options, pack
 from sampan.images.pipe import feed
+from sampan.images.tar.packing import Options, pack
 from sampan.linux import openat2
 from sampan.volumes import Volumes
 

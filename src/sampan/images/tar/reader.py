@@ -13,7 +13,7 @@ import struct
 import zlib
 from collections.abc import Iterable, Iterator
 
-from sampan.images.tarheaders import (
+from sampan.images.tar.headers import (
     BLOCKDEV,
     CHARACTER,
     DIRECTORY,

@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from sampan.errors import SampanError
-from sampan.images.archive import TarReader
 from sampan.images.content import CHUNK
 from sampan.images.layers import clean_name
-from sampan.images.packing import gathered
-from sampan.images.tarheaders import FILE
+from sampan.images.tar.headers import FILE
+from sampan.images.tar.packing import gathered
+from sampan.images.tar.reader import TarReader
 from sampan.linux import openat2
 
 _MAGIC = b"sampan recipe 1\n"

@@ -26,9 +26,9 @@ from pathlib import Path
 from types import TracebackType
 
 from sampan.errors import InvalidParameter, NotFound, SampanError
-from sampan.images import durability
+from sampan.images.content import durability
+from sampan.images.content.recipes import Recipes
 from sampan.images.digests import digest as digest_of
-from sampan.images.recipes import Recipes
 
 log = logging.getLogger(__name__)
 
@@ -141,7 +141,8 @@ class ContentStore:
         with self._unfolding:
             if digest not in self.recipes.sizes or os.path.exists(self.path(digest)):  # noqa: PTH110
                 return
-            from sampan.images import folding, packing
+            from sampan.images.content import folding
+            from sampan.images.tar import packing
 
             layer = self.layer_of(digest)
             if layer is None:

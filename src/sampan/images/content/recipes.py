@@ -32,7 +32,7 @@ class Recipes:
             found = [entry.name for entry in entries]
         if not found:
             return
-        from sampan.images import folding
+        from sampan.images.content import folding
 
         for name in found:
             path = self._room / name
@@ -54,7 +54,7 @@ class Recipes:
         """Writes the recipe of an open blob and tries it; `keep` what is returned. Blocks, for a second or two per
         hundred MiB. Raises `Unfoldable`, `InterruptedError`, `OSError`.
         """
-        from sampan.images import folding
+        from sampan.images.content import folding
 
         new = self.path(digest).with_suffix(_NEW)
         try:

@@ -15,9 +15,9 @@ import stat
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
-from sampan.images import sparse, tarwriter
-from sampan.images.tarheaders import BLOCKDEV, CHARACTER, DIRECTORY, FIFO, FILE, LINK, SYMLINK
-from sampan.images.tarwriter import Meta
+from sampan.images.tar import sparse, writer
+from sampan.images.tar.headers import BLOCKDEV, CHARACTER, DIRECTORY, FIFO, FILE, LINK, SYMLINK
+from sampan.images.tar.writer import Meta
 
 CHUNK = 1 << 17
 """About how many bytes one chunk of the stream has: half of what `daemon` has malloc take from the kernel anew each
@@ -48,7 +48,7 @@ def pack(
     they are closed when the iterator is.
     """
     with contextlib.closing(Packer(options or Options())) as packer:
-        yield from gathered(packer.tree(parent, os.fsencode(base), os.fsencode(name)), tail=tarwriter.END)
+        yield from gathered(packer.tree(parent, os.fsencode(base), os.fsencode(name)), tail=writer.END)
 
 
 def gathered(pieces: Iterator[bytes], least: int = CHUNK, tail: bytes = b"") -> Iterator[bytes]:
@@ -131,19 +131,19 @@ class Packer:
             meta = Meta(stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid, int(found.st_mtime))
             extra = self._times(found)
             if kind != stat.S_IFDIR and found.st_nlink > 1 and (first := self._first_link(found, name)):
-                yield tarwriter.header(name, LINK, meta, link=first)
+                yield writer.header(name, LINK, meta, link=first)
             elif kind == stat.S_IFREG:
                 yield from self._file(opened, name, meta, found, extra)
             elif kind == stat.S_IFDIR:
                 shown = name if name.endswith(b"/") else name + b"/"
                 xattrs = self._xattrs(f"/proc/self/fd/{opened}")  # flistxattr(2) takes no O_PATH
-                yield tarwriter.header(shown, DIRECTORY, meta, xattrs=xattrs, extra=extra)
+                yield writer.header(shown, DIRECTORY, meta, xattrs=xattrs, extra=extra)
             elif kind == stat.S_IFLNK:
                 target = os.fsencode(os.readlink(b"", dir_fd=opened))
-                yield tarwriter.header(name, SYMLINK, meta, link=target, extra=extra)
+                yield writer.header(name, SYMLINK, meta, link=target, extra=extra)
             elif kind in _NODES:
                 major, minor = os.major(found.st_rdev), os.minor(found.st_rdev)
-                yield tarwriter.header(name, _NODES[kind], meta, major=major, minor=minor, extra=extra)
+                yield writer.header(name, _NODES[kind], meta, major=major, minor=minor, extra=extra)
             # A socket belongs to a process; tar has no word for it.
             return kind == stat.S_IFDIR
         finally:
@@ -170,19 +170,19 @@ class Packer:
                 pieces = sparse.extents(reading, found.st_size)
                 shown, table, records = sparse.member(name, pieces, found.st_size)
                 size = len(table) + sum(length for _, length in pieces)
-                yield tarwriter.header(shown, FILE, meta, size=size, xattrs=xattrs, extra=[*extra, *records])
+                yield writer.header(shown, FILE, meta, size=size, xattrs=xattrs, extra=[*extra, *records])
                 yield table
             else:
                 pieces, size = [(0, found.st_size)], found.st_size
-                header = tarwriter.header(name, FILE, meta, size=size, xattrs=xattrs, extra=extra)
+                header = writer.header(name, FILE, meta, size=size, xattrs=xattrs, extra=extra)
                 if size <= _SMALL:
-                    yield b"".join((header, *_data(reading, 0, size), tarwriter.padding(size)))
+                    yield b"".join((header, *_data(reading, 0, size), writer.padding(size)))
                     return
                 yield header
             for offset, length in pieces:
                 yield from _data(reading, offset, length)
             if size % 512:
-                yield tarwriter.padding(size)
+                yield writer.padding(size)
         finally:
             os.close(reading)
 
