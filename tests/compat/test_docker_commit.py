@@ -158,6 +158,12 @@ def test_import_from_a_url(daemon: Daemon, tmp_path: Path) -> None:
         def log_message(self, *_: object) -> None:
             pass
 
+        def do_GET(self) -> None:
+            if self.path == "/odd.tar":
+                self.send_error(599, "Nobody Knows")
+            else:
+                super().do_GET()
+
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_address[1]}"
@@ -167,6 +173,9 @@ def test_import_from_a_url(daemon: Daemon, tmp_path: Path) -> None:
         missing = daemon.cli("import", f"{url}/missing.tar", "x")
         assert missing.returncode == 1
         assert f"failed to GET {url}/missing.tar with status 404" in missing.stderr
+        assert (
+            f"failed to GET {url}/odd.tar with status 599 Nobody Knows" in daemon.cli("import", f"{url}/odd.tar").stderr
+        )
         server.shutdown()
     daemon.ok("rmi", "from-url:1")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from http import HTTPStatus
 
 from sampan.errors import InvalidParameter, SampanError
 from sampan.images.progress import Progress, bar, message
@@ -23,7 +22,7 @@ async def archive(remote: Remote, url: str, progress: Progress) -> AsyncIterator
         async with remote.session().get(url, ssl=remote.hosts.public) as response:
             if response.status >= 400:
                 text = (await wire.error_body(response)).decode("utf-8", "replace").strip()
-                phrase = HTTPStatus(response.status).phrase
+                phrase = response.reason or ""
                 raise SampanError(f"failed to GET {url} with status {response.status} {phrase}: {text}")
             progress(message(f"Downloading from {url}"))
             total, current, told = response.content_length or 0, 0, 0
