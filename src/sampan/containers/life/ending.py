@@ -57,12 +57,12 @@ class Ending:
                     self._context.runtime.acknowledge(exit)  # of a start that failed
                     return
                 again, died = await self._record(record, exit)
+                self._context.networks.leaving(record.id)  # in Docker's order: disconnect, unmount, die, destroy
                 if (
                     not again
                     and record.container.host_config.auto_remove
                     and not (record.restarting_by_hand or record.removing)
                 ):
-                    self._context.networks.leaving(record.id)  # in Docker's order: disconnect, die, destroy
                     died()
                     await self.remove(record)
                 else:
